@@ -1,0 +1,29 @@
+/* device.c - the CPU as a device: its table of operations. */
+#include <string.h>
+
+#include "cpu.h"
+
+static mosaic_status to_host(const mosaic_device *self, void *host, const void *data, int64_t bytes)
+{
+    (void)self;
+    memcpy(host, data, (size_t)bytes);
+    return MOSAIC_OK;
+}
+
+static mosaic_status from_host(const mosaic_device *self, void *data, const void *host,
+                               int64_t bytes)
+{
+    return to_host(self, data, host, bytes);
+}
+
+const mosaic_device mosaic_cpu_device = {
+    .name = "cpu",
+    .allocate = mosaic_cpu_allocate,
+    .release = mosaic_cpu_release,
+    .cached = mosaic_cpu_cached,
+    .trim = mosaic_cpu_trim,
+    .to_host = to_host,
+    .from_host = from_host,
+    .copy = mosaic_cpu_copy,
+    .fill = mosaic_cpu_fill,
+};

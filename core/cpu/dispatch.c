@@ -1,0 +1,47 @@
+/* dispatch.c - one table of kernels per ISA, and which of them this process uses. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#define TABLE(name)                                                                                \
+    {                                                                                              \
+        .isa = #name,                                                                              \
+    }
+
+static const mosaic_cpu_kernels tables[] = {
+    TABLE(scalar),
+#if defined(__x86_64__)
+    TABLE(avx2),
+    TABLE(avx512),
+#endif
+};
+
+/* How many entries of `tables` this CPU can run. */
+static int usable(void)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                __builtin_cpu_supports("bmi2");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return 1 + avx2 + avx512;
+#else
+    return 1;
+#endif
+}
+
+const mosaic_cpu_kernels *mosaic_cpu(void)
+{
+    static const mosaic_cpu_kernels *chosen;
+    if (chosen) return chosen;
+    int count = usable();
+    const char *wanted = getenv("MOSAIC_ISA");
+    const mosaic_cpu_kernels *pick = &tables[count - 1];
+    for (int i = 0; wanted && i < count; i++)
+        if (!strcmp(wanted, tables[i].isa)) pick = &tables[i];
+    return chosen = pick;
+}
+
+const char *mosaic_isa(void) { return mosaic_cpu()->isa; }

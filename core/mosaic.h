@@ -1,0 +1,154 @@
+/* mosaic.h - the whole public C API of Mosaic, and the only source of the Lua bindings.
+ *
+ * The build preprocesses this file with -DMOSAIC_CDEF and embeds the text in libmosaic.so, where
+ * lua/mosaic/ffi.lua reads it back: the library and its declarations cannot disagree. Hence no
+ * macros, bit-fields, varargs or inline functions below the line that says so.
+ *
+ * Conventions. Outputs come first, then const inputs, then options. Sizes, strides and offsets are
+ * int64_t and count elements unless a name says bytes. Axes are 0-based here (Lua's are 1-based).
+ * Every fallible call returns a mosaic_status; the text with the offending values waits in
+ * mosaic_last_error() of the same thread. The library never prints, exits or aborts.
+ *
+ * An output tensor whose storage is NULL is allocated by the call with the shape and dtype that the
+ * operation implies; one that has a storage is written in place and must have that shape and dtype.
+ * `new` and `retain` give a reference, `release` takes one, a view shares the storage. */
+#ifndef MOSAIC_H
+#define MOSAIC_H
+
+#ifdef MOSAIC_CDEF
+#define MOSAIC_API
+#else
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#define MOSAIC_API __attribute__((visibility("default")))
+#endif
+
+/* ---- declarations only from here on ------------------------------------------------------- */
+
+typedef enum {
+    MOSAIC_OK = 0,
+    MOSAIC_PENDING, /* not an error: a request that has not completed yet */
+    MOSAIC_EINVAL,  /* the arguments do not fit together */
+    MOSAIC_ENOMEM,  /* no memory, or over the limit */
+    MOSAIC_ENOTSUP, /* this device, dtype or communicator cannot do that */
+    MOSAIC_EIO,     /* a file cannot be read or written, or is malformed */
+    MOSAIC_ECOMM,   /* a peer or the transport failed */
+} mosaic_status;
+
+MOSAIC_API const char *mosaic_last_error(void);
+MOSAIC_API const char *mosaic_version(void);
+MOSAIC_API const char *mosaic_isa(void); /* kernels in use: "scalar", "avx2" or "avx512" */
+
+/* Threads that one operation may use in this process; 1 <= count. The default is MOSAIC_THREADS,
+ * else the cores that this process may run on divided by the ranks on this machine. */
+MOSAIC_API mosaic_status mosaic_set_threads(int count);
+MOSAIC_API int mosaic_threads(void);
+
+/* ---- element types -------------------------------------------------------------------------- */
+
+typedef enum {
+    MOSAIC_DTYPE_F32,
+    MOSAIC_DTYPE_F64,
+    MOSAIC_DTYPE_BF16,
+    MOSAIC_DTYPE_F16,
+    MOSAIC_DTYPE_I32,
+    MOSAIC_DTYPE_I64,
+    MOSAIC_DTYPE_U8, /* also the truth values of comparisons and masks: 0 or 1 */
+    MOSAIC_DTYPE_COUNT,
+} mosaic_dtype;
+
+MOSAIC_API const char *mosaic_dtype_name(mosaic_dtype dtype); /* "f32" ... */
+MOSAIC_API int64_t mosaic_dtype_bytes(mosaic_dtype dtype);
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+typedef struct mosaic_storage mosaic_storage; /* a counted block of bytes on one device */
+
+typedef struct {
+    int64_t live_bytes;   /* held by tensors now */
+    int64_t peak_bytes;   /* the most that was held since the last reset */
+    int64_t cached_bytes; /* freed by tensors, kept for the next allocation */
+    int64_t limit_bytes;  /* live_bytes never exceeds it */
+    int64_t allocations;  /* storages made so far */
+} mosaic_memory_stats;
+
+MOSAIC_API int64_t mosaic_memory_live(void);
+MOSAIC_API void mosaic_memory_read(mosaic_memory_stats *stats);
+MOSAIC_API void mosaic_memory_reset_peak(void);
+MOSAIC_API void mosaic_memory_trim(void); /* give cached bytes back to the system */
+MOSAIC_API mosaic_status mosaic_memory_set_limit(int64_t bytes);
+
+/* ---- tensors -------------------------------------------------------------------------------- */
+
+enum { MOSAIC_MAX_DIMS = 8 };
+
+/* A strided view of a storage. Zero-initialised it is "no tensor yet". The caller owns the struct;
+ * mosaic_tensor_clear gives its reference to the storage back. */
+typedef struct {
+    mosaic_storage *storage;
+    int64_t offset; /* of the first element */
+    int32_t dtype;  /* mosaic_dtype */
+    int32_t ndim;   /* 0 is a scalar */
+    int64_t size[8];
+    int64_t stride[8];
+} mosaic_tensor;
+
+MOSAIC_API mosaic_status mosaic_tensor_new(mosaic_tensor *out, mosaic_dtype dtype, int ndim,
+                                           const int64_t *size, const char *device);
+MOSAIC_API void mosaic_tensor_clear(mosaic_tensor *tensor);
+MOSAIC_API const char *mosaic_tensor_device(const mosaic_tensor *a);
+MOSAIC_API int64_t mosaic_tensor_numel(const mosaic_tensor *a);
+MOSAIC_API bool mosaic_tensor_is_contiguous(const mosaic_tensor *a);
+/* "f32 [4,5,6]", valid until the fourth next call in this thread */
+MOSAIC_API const char *mosaic_tensor_describe(const mosaic_tensor *a);
+
+/* Counts the in-place writes to the storage, so that a tape can tell that a saved value changed. */
+MOSAIC_API int64_t mosaic_tensor_writes(const mosaic_tensor *a);
+MOSAIC_API void mosaic_tensor_note_write(const mosaic_tensor *a);
+
+/* Views: out shares a's storage. Errors: an axis, index or size out of range. */
+MOSAIC_API mosaic_status mosaic_alias(mosaic_tensor *out, const mosaic_tensor *a);
+/* Any sizes and strides within the storage; offset counts from the storage's first element. */
+MOSAIC_API mosaic_status mosaic_as_strided(mosaic_tensor *out, const mosaic_tensor *a, int ndim,
+                                           const int64_t *size, const int64_t *stride,
+                                           int64_t offset);
+/* One size may be -1 (inferred). Fails where the strides do not allow a view: copy first. */
+MOSAIC_API mosaic_status mosaic_view(mosaic_tensor *out, const mosaic_tensor *a, int ndim,
+                                     const int64_t *size);
+MOSAIC_API mosaic_status mosaic_permute(mosaic_tensor *out, const mosaic_tensor *a, int ndim,
+                                        const int *axes);
+/* Elements start, start+step, ... of one axis, length of them; step >= 1. */
+MOSAIC_API mosaic_status mosaic_slice(mosaic_tensor *out, const mosaic_tensor *a, int axis,
+                                      int64_t start, int64_t length, int64_t step);
+MOSAIC_API mosaic_status mosaic_select(mosaic_tensor *out, const mosaic_tensor *a, int axis,
+                                       int64_t index);
+/* Size-1 and missing leading axes repeat (stride 0). */
+MOSAIC_API mosaic_status mosaic_expand(mosaic_tensor *out, const mosaic_tensor *a, int ndim,
+                                       const int64_t *size);
+
+/* Host access, checked: one element by its 0-based index, or all elements in row-major order
+ * from/to a plain array of `count` values. Works for every device (it waits for the device). */
+MOSAIC_API mosaic_status mosaic_tensor_get(double *value, const mosaic_tensor *a,
+                                           const int64_t *index);
+MOSAIC_API mosaic_status mosaic_tensor_set(const mosaic_tensor *a, const int64_t *index,
+                                           double value);
+MOSAIC_API mosaic_status mosaic_tensor_read_f64(double *values, const mosaic_tensor *a,
+                                                int64_t count);
+MOSAIC_API mosaic_status mosaic_tensor_write_f64(const mosaic_tensor *a, const double *values,
+                                                 int64_t count);
+
+/* ---- elementwise ---------------------------------------------------------------------------- */
+
+/* out <- a, converting dtype; out must exist (any strides); a broadcasts. Floats to integers
+ * truncate toward zero. */
+MOSAIC_API mosaic_status mosaic_copy(mosaic_tensor *out, const mosaic_tensor *a);
+/* A new contiguous tensor with a's values and the given dtype, on the given device (NULL: a's). */
+MOSAIC_API mosaic_status mosaic_convert(mosaic_tensor *out, const mosaic_tensor *a,
+                                        mosaic_dtype dtype, const char *device);
+MOSAIC_API mosaic_status mosaic_fill(mosaic_tensor *out, double value);
+
+/* Cached text of this header, for mosaic/ffi.lua. */
+MOSAIC_API const char *mosaic_cdef(void);
+
+#endif

@@ -1,0 +1,19 @@
+/* storage.h - a counted block of bytes on one device. */
+#ifndef MOSAIC_STORAGE_H
+#define MOSAIC_STORAGE_H
+#include "device.h"
+
+struct mosaic_storage {
+    void *data;
+    int64_t bytes;
+    const mosaic_device *device;
+    int references; /* atomic */
+    int64_t writes; /* see mosaic_tensor_writes */
+};
+
+mosaic_status mosaic_storage_new(mosaic_storage **storage, int64_t bytes,
+                                 const mosaic_device *device);
+mosaic_storage *mosaic_storage_retain(mosaic_storage *storage);
+void mosaic_storage_release(mosaic_storage *storage); /* NULL is fine */
+
+#endif

@@ -1,0 +1,29 @@
+--- The derivative of every simple operation, one row each; record.lua says how to read a row.
+
+--- Puts g where a view took it from: zeros elsewhere.
+local function scatter_view(g, n, view)
+  local whole = g:zeros_of(n.inputs[1].shape)
+  view(whole):copy_(g)
+  return whole
+end
+
+local function inverse_order(order)
+  local inverse = {}
+  for i, axis in ipairs(order) do inverse[axis < 0 and axis + #order + 1 or axis] = i end
+  return inverse
+end
+
+return {
+  view = { function(g, n) return g:reshape(n.inputs[1].shape) end },
+  permute = { function(g, n)
+    return g:permute(inverse_order(type(n[2]) == "table" and n[2] or { unpack(n, 2) }))
+  end },
+  slice = { function(g, n)
+    return scatter_view(g, n, function(whole) return whole:slice(n[2], n[3], n[4], n[5]) end)
+  end },
+  select = { function(g, n)
+    return scatter_view(g, n, function(whole) return whole:select(n[2], n[3]) end)
+  end },
+  expand = { function(g) return g end },
+  convert = { function(g, n) return g:to { device = n.inputs[1].device } end },
+}

@@ -1,0 +1,16 @@
+--- What belongs to one rank rather than to the process: `state.current.recording` and the like.
+-- Virtual ranks are coroutines of one process, so whoever resumes one swaps `current` around it.
+local state = {}
+
+function state.new()
+  return {
+    recording = true, -- does the tape record?
+    comm = nil,       -- the rank's world communicator, once asked for
+    mesh = nil,       -- set by mosaic.init
+    generator = nil,  -- default random generator
+  }
+end
+
+state.current = state.new()
+
+return state

@@ -1,0 +1,56 @@
+--- The tensor: a Lua object around a C view (`.c`), with the fields of its place on the tape.
+-- Methods live in the other files of this folder; they know nothing of gradients. The tape
+-- (mosaic.autograd) wraps the ones it has a derivative for.
+--
+--   t.dtype, t.device, t.ndim, t.shape    properties (shape is a fresh Lua list)
+--   t[i]                                  t:select(1, i)
+--   t.requires_grad, t.grad, t.edge       set by the tape
+local ffi = require "ffi"
+local C = require "mosaic.ffi"
+local heap = require "mosaic.heap"
+
+local Tensor = { class_name = "Tensor" }
+local properties = {}
+
+local view = ffi.metatype("mosaic_tensor", {
+  __gc = function(c) C.mosaic_tensor_clear(c) end,
+})
+
+--- An empty C view, to be filled by a C call: `check.call("mosaic_...", c, ...)`.
+function Tensor.blank()
+  return view()
+end
+
+--- The Lua object for a filled C view.
+function Tensor.wrap(c)
+  heap.poll()
+  return setmetatable({ c = c }, Tensor)
+end
+
+function Tensor.is(value)
+  return getmetatable(value) == Tensor
+end
+
+function properties.dtype(t) return ffi.string(C.mosaic_dtype_name(t.c.dtype)) end
+function properties.device(t) return ffi.string(C.mosaic_tensor_device(t.c)) end
+function properties.ndim(t) return t.c.ndim end
+function properties.shape(t)
+  local shape, c = {}, t.c
+  for i = 1, c.ndim do shape[i] = tonumber(c.size[i - 1]) end
+  return shape
+end
+
+function Tensor.__index(t, key)
+  local method = Tensor[key]
+  if method ~= nil then return method end
+  local property = properties[key]
+  if property then return property(t) end
+  if type(key) == "number" then return t:select(1, key) end
+end
+
+--- "f32 [4,5,6]", for messages.
+function Tensor:describe()
+  return ffi.string(C.mosaic_tensor_describe(self.c))
+end
+
+return Tensor

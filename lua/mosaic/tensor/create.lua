@@ -1,0 +1,172 @@
+--- New tensors: `mosaic.zeros{2, 3, dtype = "f64"}`, `mosaic.tensor({{1, 2}, {3, 4}})`.
+local ffi = require "ffi"
+local C = require "mosaic.ffi"
+local check = require "mosaic.check"
+local Tensor = require "mosaic.tensor.class"
+
+local create = {}
+
+local DTYPES = { "f32", "f64", "bf16", "f16", "i32", "i64", "u8" }
+local ENUM = {
+  f32 = C.MOSAIC_DTYPE_F32, f64 = C.MOSAIC_DTYPE_F64, bf16 = C.MOSAIC_DTYPE_BF16,
+  f16 = C.MOSAIC_DTYPE_F16, i32 = C.MOSAIC_DTYPE_I32, i64 = C.MOSAIC_DTYPE_I64, u8 = C.MOSAIC_DTYPE_U8,
+}
+local OPTIONS = { "dtype", "device", "requires_grad" }
+
+--- The C enum of a dtype's name.
+function create.dtype(where, name)
+  return ENUM[check.one_of(where, "dtype", name or "f32", DTYPES)]
+end
+
+--- The sizes among a constructor's arguments, `f{2, 3, dtype=}` or `f(2, 3)`, and the options.
+function create.sizes(where, first, ...)
+  local options = type(first) == "table" and first or { first, ... }
+  check.options(where, options, OPTIONS)
+  local sizes = ffi.new("int64_t[8]")
+  if #options > C.MOSAIC_MAX_DIMS then
+    check.fail("%s: %d dims, at most %d are possible", where, #options, C.MOSAIC_MAX_DIMS)
+  end
+  for i = 1, #options do sizes[i - 1] = check.integer(where, ("size %d"):format(i), options[i], 0) end
+  return sizes, #options, options
+end
+
+--- An uninitialised tensor.
+function create.empty(...)
+  local sizes, ndim, options = create.sizes("empty", ...)
+  return create.new("empty", sizes, ndim, options)
+end
+
+--- An uninitialised tensor of `ndim` int64 sizes; options: dtype, device, requires_grad.
+function create.new(where, sizes, ndim, options)
+  local c = Tensor.blank()
+  check.call("mosaic_tensor_new", c, create.dtype(where, options.dtype), ndim, sizes, options.device)
+  local t = Tensor.wrap(c)
+  return options.requires_grad and t:requires_grad_() or t
+end
+
+--- A tensor of one value: `full({2, 3, dtype = "f64"}, 0.5)`.
+function create.full(sizes, value)
+  local c_sizes, ndim, options = create.sizes("full", sizes)
+  return create.new("full", c_sizes, ndim, options):fill_(value)
+end
+
+function create.zeros(...)
+  local sizes, ndim, options = create.sizes("zeros", ...)
+  return create.new("zeros", sizes, ndim, options):fill_(0)
+end
+
+function create.ones(...)
+  local sizes, ndim, options = create.sizes("ones", ...)
+  return create.new("ones", sizes, ndim, options):fill_(1)
+end
+
+--- first, first + step, ..., up to and including last (as Lua's `for`); dtype i64 by default.
+function create.arange(first, last, step, options)
+  if type(step) == "table" then step, options = nil, step end
+  step, options = step or 1, check.options("arange", options or {}, OPTIONS)
+  if step == 0 then check.fail("arange: step is 0") end
+  local values, count = {}, 0
+  for value = first, last, step do
+    count = count + 1
+    values[count] = value
+  end
+  return create.tensor(values, { dtype = options.dtype or "i64", device = options.device })
+end
+
+--- Sizes of a nested list; fails where it is ragged.
+local function nested_sizes(data)
+  local sizes, level = {}, data
+  while type(level) == "table" do
+    sizes[#sizes + 1] = #level
+    level = level[1]
+  end
+  return sizes
+end
+
+local function flatten(data, sizes, depth, into)
+  local kind = depth > #sizes and "number" or "table"
+  if type(data) ~= kind or (kind == "table" and #data ~= sizes[depth]) then
+    check.fail("tensor: ragged or non-numeric data at depth %d: expected %s, got %s", depth,
+      depth > #sizes and "a number" or ("a list of %d"):format(sizes[depth]),
+      type(data) == "table" and ("a list of %d"):format(#data) or check.show(data))
+  end
+  if depth > #sizes then
+    into[#into + 1] = data
+  else
+    for i = 1, #data do flatten(data[i], sizes, depth + 1, into) end
+  end
+  return into
+end
+
+--- A tensor of nested Lua lists (or one number): `tensor({{1, 2}, {3, 4}}, {dtype = "f64"})`.
+function create.tensor(data, options)
+  options = check.options("tensor", options or {}, OPTIONS)
+  local sizes = nested_sizes(data)
+  local values = flatten(data, sizes, 1, {})
+  if #sizes > C.MOSAIC_MAX_DIMS then
+    check.fail("tensor: %d dims, at most %d are possible", #sizes, C.MOSAIC_MAX_DIMS)
+  end
+  local t = create.new("tensor", ffi.new("int64_t[8]", sizes), #sizes,
+    { dtype = options.dtype, device = options.device })
+  check.call("mosaic_tensor_write_f64", t.c, ffi.new("double[?]", #values, values), #values)
+  return options.requires_grad and t:requires_grad_() or t
+end
+
+--- All elements, row-major, as a flat Lua list of numbers.
+function Tensor:flat()
+  local count = self:numel()
+  local buffer = ffi.new("double[?]", count)
+  check.call("mosaic_tensor_read_f64", buffer, self.c, count)
+  local values = {}
+  for i = 1, count do values[i] = buffer[i - 1] end
+  return values
+end
+
+local function nest(values, shape, depth, at)
+  if depth > #shape then return values[at], at + 1 end
+  local list = {}
+  for i = 1, shape[depth] do list[i], at = nest(values, shape, depth + 1, at) end
+  return list, at
+end
+
+--- All elements as nested Lua lists (a number for a scalar).
+function Tensor:tolist()
+  return (nest(self:flat(), self.shape, 1, 1))
+end
+
+--- The value of a tensor with one element.
+function Tensor:item()
+  if self:numel() ~= 1 then check.fail("item: %s has %d elements, not 1", self:describe(), self:numel()) end
+  return self:flat()[1]
+end
+
+--- One element by its 1-based indices.
+function Tensor:get(...)
+  local value = ffi.new "double[1]"
+  check.call("mosaic_tensor_get", value, self.c, self:element_index("get", ...))
+  return value[0]
+end
+
+--- Sets one element: `t:set(2, 3, value)` writes row 2, column 3.
+function Tensor:set(...)
+  local arguments = { ... }
+  local value = table.remove(arguments)
+  check.call("mosaic_tensor_set", self.c, self:element_index("set", unpack(arguments)), value)
+  return self
+end
+
+--- 1-based Lua indices (negative from the end) as a C array of 0-based ones.
+function Tensor:element_index(where, ...)
+  local ndim, index = self.ndim, ffi.new("int64_t[8]")
+  if select("#", ...) ~= ndim then
+    check.fail("%s: %d indices for %s", where, select("#", ...), self:describe())
+  end
+  for i = 1, ndim do
+    local at = check.integer(where, ("index %d"):format(i), (select(i, ...)))
+    if at == 0 then check.fail("%s: index 0 of axis %d: indices count from 1", where, i) end
+    index[i - 1] = at > 0 and at - 1 or at + tonumber(self.c.size[i - 1])
+  end
+  return index
+end
+
+return create

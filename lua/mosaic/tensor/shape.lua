@@ -1,0 +1,197 @@
+--- Views and copies: what a tensor looks like, not what it holds. Axes count from 1, or from -1 back.
+local ffi = require "ffi"
+local C = require "mosaic.ffi"
+local check = require "mosaic.check"
+local create = require "mosaic.tensor.create"
+local Tensor = require "mosaic.tensor.class"
+
+local sizes_t = ffi.typeof "int64_t[8]"
+
+--- `f(2, 3)` or `f{2, 3}` as a C array and its length.
+local function size_list(where, first, ...)
+  local list = type(first) == "table" and first or { first, ... }
+  local sizes = sizes_t()
+  if #list > C.MOSAIC_MAX_DIMS then
+    check.fail("%s: %d dims, at most %d are possible", where, #list, C.MOSAIC_MAX_DIMS)
+  end
+  for i = 1, #list do sizes[i - 1] = check.integer(where, ("size %d"):format(i), list[i], -1) end
+  return sizes, #list
+end
+
+--- The size of one axis, or the list of all sizes.
+function Tensor:size(axis)
+  if axis == nil then return self.shape end
+  return tonumber(self.c.size[check.axis("size", axis, self.c.ndim)])
+end
+
+function Tensor:dim() return self.c.ndim end
+function Tensor:numel() return tonumber(C.mosaic_tensor_numel(self.c)) end
+function Tensor:is_contiguous() return C.mosaic_tensor_is_contiguous(self.c) end
+
+--- Elements from one index of `axis` to the next, or the list for all axes.
+function Tensor:stride(axis)
+  if axis then return tonumber(self.c.stride[check.axis("stride", axis, self.c.ndim)]) end
+  local strides = {}
+  for i = 1, self.c.ndim do strides[i] = tonumber(self.c.stride[i - 1]) end
+  return strides
+end
+
+--- The same elements in other sizes, without a copy; one size may be -1.
+function Tensor:view(...)
+  local sizes, ndim = size_list("view", ...)
+  local c = Tensor.blank()
+  check.call("mosaic_view", c, self.c, ndim, sizes)
+  return Tensor.wrap(c)
+end
+
+--- As view, but copies where the strides do not allow one.
+function Tensor:reshape(...)
+  local sizes, ndim = size_list("reshape", ...)
+  local c = Tensor.blank()
+  if C.mosaic_view(c, self.c, ndim, sizes) == C.MOSAIC_OK then return self:view(...) end
+  return self:contiguous():view(...)
+end
+
+--- Reorders the axes: `x:permute(1, 3, 2)`.
+function Tensor:permute(first, ...)
+  local list = type(first) == "table" and first or { first, ... }
+  local ndim = self.c.ndim
+  if #list ~= ndim then check.fail("permute: %d axes for %s", #list, self:describe()) end
+  local axes = ffi.new("int[8]")
+  for i = 1, ndim do axes[i - 1] = check.axis("permute", list[i], ndim) end
+  local c = Tensor.blank()
+  check.call("mosaic_permute", c, self.c, ndim, axes)
+  return Tensor.wrap(c)
+end
+
+--- Swaps two axes.
+function Tensor:transpose(a, b)
+  local ndim, order = self.c.ndim, {}
+  local first, second = check.axis("transpose", a, ndim) + 1, check.axis("transpose", b, ndim) + 1
+  for i = 1, ndim do order[i] = i end
+  order[first], order[second] = second, first
+  return self:permute(order)
+end
+
+--- Swaps the last two axes.
+function Tensor:t() return self:transpose(-1, -2) end
+
+--- Elements from..to of one axis (both included, negative from the end), every step-th.
+-- An empty range (to = from - 1) gives size 0.
+function Tensor:slice(axis, from, to, step)
+  local at = check.axis("slice", axis, self.c.ndim)
+  local size = tonumber(self.c.size[at])
+  from, to, step = from or 1, to or size, step or 1
+  if from < 0 then from = from + size + 1 end
+  if to < 0 then to = to + size + 1 end
+  if from < 1 or to > size or to < from - 1 or step < 1 then
+    check.fail("slice: %d..%d step %d of axis %d is not in %s", from, to, step, at + 1, self:describe())
+  end
+  local c = Tensor.blank()
+  check.call("mosaic_slice", c, self.c, at, from - 1, math.floor((to - from) / step) + 1, step)
+  return Tensor.wrap(c)
+end
+
+--- `length` elements of one axis, starting at `start`.
+function Tensor:narrow(axis, start, length)
+  return self:slice(axis, start, start + length - 1)
+end
+
+--- Index `index` of one axis; the axis disappears.
+function Tensor:select(axis, index)
+  local at = check.axis("select", axis, self.c.ndim)
+  check.integer("select", "index", index)
+  if index == 0 then check.fail("select: index 0 of axis %d: indices count from 1", at + 1) end
+  local c = Tensor.blank()
+  check.call("mosaic_select", c, self.c, at, index > 0 and index - 1 or index + tonumber(self.c.size[at]))
+  return Tensor.wrap(c)
+end
+
+--- Repeats axes of size 1 (and new leading axes) without a copy; -1 keeps a size.
+function Tensor:expand(...)
+  local sizes, ndim = size_list("expand", ...)
+  local own = self.c.ndim
+  for i = 0, ndim - 1 do
+    local from = i - (ndim - own)
+    if sizes[i] == -1 and from >= 0 then sizes[i] = self.c.size[from] end
+  end
+  local c = Tensor.blank()
+  check.call("mosaic_expand", c, self.c, ndim, sizes)
+  return Tensor.wrap(c)
+end
+
+function Tensor:expand_as(other) return self:expand(other.shape) end
+
+--- Inserts an axis of size 1, which will be axis `axis` of the result.
+function Tensor:unsqueeze(axis)
+  local shape = self.shape
+  table.insert(shape, check.axis("unsqueeze", axis, #shape + 1) + 1, 1)
+  return self:reshape(shape)
+end
+
+--- Removes an axis of size 1 (all of them without an argument).
+function Tensor:squeeze(axis)
+  local shape, kept = self.shape, {}
+  local at = axis and check.axis("squeeze", axis, #shape) + 1
+  for i, size in ipairs(shape) do
+    if size ~= 1 or (at and at ~= i) then kept[#kept + 1] = size end
+  end
+  return self:reshape(kept)
+end
+
+--- Joins axes first..last into one.
+function Tensor:flatten(first, last)
+  local shape, flat = self.shape, {}
+  if #shape == 0 then return self:reshape(1) end
+  local from = check.axis("flatten", first or 1, #shape) + 1
+  local to = check.axis("flatten", last or -1, #shape) + 1
+  for i = 1, from do flat[i] = shape[i] end
+  for i = from + 1, to do flat[from] = flat[from] * shape[i] end
+  for i = to + 1, #shape do flat[#flat + 1] = shape[i] end
+  return self:reshape(flat)
+end
+
+--- Itself when contiguous, else a contiguous copy.
+function Tensor:contiguous()
+  return self:is_contiguous() and self or self:clone()
+end
+
+--- A contiguous copy.
+function Tensor:clone()
+  return self:convert(self.dtype)
+end
+
+--- A contiguous copy with another dtype or device.
+function Tensor:convert(dtype, device)
+  local c = Tensor.blank()
+  check.call("mosaic_convert", c, self.c, create.dtype("to", dtype), device)
+  return Tensor.wrap(c)
+end
+
+--- With another dtype or device: `x:to("f64")`, `x:to{device = "cuda"}`; itself when nothing changes.
+function Tensor:to(what)
+  local options = type(what) == "string" and { dtype = what } or what
+  check.options("to", options, { "dtype", "device" })
+  local dtype, device = options.dtype or self.dtype, options.device or self.device
+  if dtype == self.dtype and device == self.device then return self end
+  return self:convert(dtype, device)
+end
+
+--- Overwrites the elements with those of `other` (broadcast, converted). In place.
+function Tensor:copy_(other)
+  self:refuse_in_place "copy_"
+  check.call("mosaic_copy", self.c, other.c)
+  return self
+end
+
+--- Sets all elements to `value`. In place.
+function Tensor:fill_(value)
+  self:refuse_in_place "fill_"
+  check.call("mosaic_fill", self.c, value)
+  return self
+end
+
+function Tensor:zero_() return self:fill_(0) end
+
+--- The tape replaces this: an in-place write must not destroy what a gradient needs.
+function Tensor:refuse_in_place() return self end
