@@ -4,7 +4,10 @@ local autograd = require "mosaic.autograd"
 
 local mosaic = {
   Tensor = require "mosaic.tensor",
+  autograd = autograd,
   no_grad = autograd.no_grad,
+  gradcheck = autograd.gradcheck,
+  checkpoint = autograd.checkpoint,
 }
 
 for _, name in ipairs { "tensor", "empty", "zeros", "ones", "full", "arange" } do

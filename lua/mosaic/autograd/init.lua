@@ -4,5 +4,9 @@ require "mosaic.autograd.record"(require "mosaic.autograd.gradients")
 
 return {
   no_grad = tape.no_grad,
+  with_recording = tape.with_recording,
   backward = tape.backward,
+  Function = require "mosaic.autograd.function",
+  checkpoint = require "mosaic.autograd.checkpoint",
+  gradcheck = require "mosaic.autograd.gradcheck",
 }

@@ -139,10 +139,10 @@ end
 --- One node: from the gradients of its results to those of its arguments.
 local function run(node, keep)
   if node.spent then
-    check.fail("backward: %s was already walked back; pass {retain_graph = true} the first time", node.name)
+    check.fail("backward: %s was already walked back; pass {retain_graph = true} before", node.name)
   end
   check_saved(node)
-  local arrived = false
+  local arrived = node.collective or false
   for _, edge in pairs(node.outputs) do arrived = arrived or edge.grad ~= nil end
   if arrived then node.rule(node) end
   for _, edge in pairs(node.outputs) do edge.grad = nil end

@@ -1,0 +1,77 @@
+--- Operations with a hand-written derivative: what loops, sends, or saves more than a row can say.
+--
+--   local double = Function("double", {
+--     forward = function(ctx, x) return x * 2 end,
+--     backward = function(ctx, g) return g * 2 end,
+--   })
+--   local y = double(x)
+--
+-- forward(ctx, ...) runs unrecorded and returns one or more tensors. ctx:save("name", tensor) keeps
+-- a tensor as ctx.name for backward and refuses backward if it was changed meanwhile; anything else
+-- is stored in ctx directly. ctx.needs[i] tells whether argument i wants a gradient.
+-- backward(ctx, g1, g2, ...) gets the gradient of each result (nil where none arrived) and returns
+-- one gradient per argument (nil: none).
+-- `collective = true`: every rank must take part in backward, so the call is recorded whenever the
+-- tape runs, whether or not this rank's arguments want a gradient.
+local state = require "mosaic.state"
+local tape = require "mosaic.autograd.tape"
+local Tensor = require "mosaic.tensor"
+
+local Context = {}
+Context.__index = Context
+
+function Context:save(name, tensor)
+  if tensor then tape.save(self.node, name, tensor) end
+  self[name] = tensor
+end
+
+local function edges_of(...)
+  local edges, any = {}, false
+  for i = 1, select("#", ...) do
+    local value = select(i, ...)
+    edges[i] = Tensor.is(value) and value.edge or false
+    any = any or edges[i]
+  end
+  return edges, any
+end
+
+local function gradients_of(node)
+  local gradients = {}
+  for i, edge in pairs(node.outputs) do gradients[i] = edge.grad end
+  return gradients
+end
+
+local function rule_of(definition)
+  return function(node)
+    local outputs = gradients_of(node)
+    local gradients = { definition.backward(node.context, unpack(outputs, 1, node.output_count)) }
+    for i, edge in ipairs(node.inputs) do
+      if edge and gradients[i] then tape.deposit(edge, gradients[i]) end
+    end
+  end
+end
+
+--- Makes each result part of the graph; a result that is an argument itself becomes a new view.
+local function attach(node, ...)
+  local results = { ... }
+  for i, t in ipairs(results) do
+    if t.edge then results[i] = t:detach() end
+  end
+  tape.attach(node, unpack(results))
+  return unpack(results)
+end
+
+return function(name, definition)
+  local rule = rule_of(definition)
+  return function(...)
+    local edges, any = edges_of(...)
+    local recorded = state.current.recording and (any or definition.collective)
+    local node = tape.new_node(name, rule, edges)
+    local context = setmetatable({ node = node, needs = {} }, Context)
+    for i, edge in ipairs(edges) do context.needs[i] = recorded and edge ~= false end
+    local results = { tape.no_grad(definition.forward, context, ...) }
+    if not recorded then return unpack(results) end
+    node.context, node.output_count, node.collective = context, #results, definition.collective
+    return attach(node, unpack(results))
+  end
+end
