@@ -1,0 +1,28 @@
+--- Limits the length of the whole gradient: optim.clip_grad_norm_(model:parameters(), 1.0) -> norm before.
+local autograd = require "mosaic.autograd"
+local check = require "mosaic.check"
+
+--- sqrt of the sum of squares over all gradients, with the squares of each tensor summed in f64.
+local function total_norm(params)
+  local total = 0
+  for _, p in ipairs(params) do
+    if p.grad then total = total + p.grad:to("f64"):square():sum():item() end
+  end
+  return math.sqrt(total)
+end
+
+--- Scales the gradients in place by min(1, max_norm / (norm + 1e-6)); returns the norm before. When they
+-- have been summed over the ranks (mosaic.sync_gradients), that is the global norm on every rank.
+-- A norm that is not finite is an error: scaling would spread it to every parameter.
+return function(params, max_norm)
+  check.option("clip_grad_norm_", { max_norm = max_norm }, "max_norm", "number")
+  local norm = autograd.no_grad(total_norm, params)
+  if not (norm < math.huge) then
+    check.fail("clip_grad_norm_: the norm of the gradients is %g", norm)
+  end
+  local scale = max_norm / (norm + 1e-6)
+  for _, p in ipairs(params) do
+    if p.grad and scale < 1 then autograd.no_grad(p.grad.mul_, p.grad, scale) end
+  end
+  return norm
+end

@@ -1,0 +1,93 @@
+--- Schedule-free AdamW: no schedule to choose, and the model to use is an average of all steps.
+--
+--   optim.ScheduleFreeAdamW { params = , lr = 4e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0 }
+--
+-- Three sequences: z takes the steps, x averages z, and the parameters hold y = (1 - b1) z + b1 x, where
+-- gradients are taken. Evaluate and save at x: `optimizer:eval()` puts x into the parameters and
+-- `optimizer:train()` puts back exactly the y that was there. From step k = 0 on:
+--   v = b2 v + (1 - b2) g^2;  h = g / (sqrt(v / (1 - b2^(k+1))) + eps) + decay y
+--   y += c (z - y);  y += lr (b1 (1 - c) - 1) h;  z -= lr h
+-- c is this step's share of the average: 1/(k+1), or lr^2 over the sum of lr^2 where lr was changed
+-- (with the largest lr so far).
+local autograd = require "mosaic.autograd"
+local check = require "mosaic.check"
+local class = require "mosaic.class"
+local create = require "mosaic.tensor.create"
+local Optimizer = require "mosaic.optim.optimizer"
+
+local ScheduleFreeAdamW = class("ScheduleFreeAdamW", Optimizer)
+
+ScheduleFreeAdamW.slots = { "z", "square" }
+
+function ScheduleFreeAdamW:init(options)
+  self:setup(options, { "betas", "eps", "weight_decay" }, 2.5e-3)
+  self.beta1, self.beta2 = self:betas(options)
+  if self.beta1 == 0 then check.fail "ScheduleFreeAdamW: the first of betas must be above 0" end
+  self.eps = self:number(options, "eps", 1e-8)
+  self.weight_decay = self:number(options, "weight_decay", 0)
+  self.largest_lr, self.weight_sum = 0, 0
+  for i, p in ipairs(self.params) do self.state["z." .. i] = p:detach():clone() end
+end
+
+function ScheduleFreeAdamW:begin_step()
+  if self.saved_y then
+    check.fail "ScheduleFreeAdamW: step() while the parameters hold the average; call train() first"
+  end
+  self.largest_lr = math.max(self.largest_lr, self.lr)
+  local weight = self.largest_lr ^ 2
+  self.weight_sum = self.weight_sum + weight
+  self.share = weight > 0 and weight / self.weight_sum or 0
+end
+
+function ScheduleFreeAdamW:update(i, y, g)
+  local z, square = self:slot("z", i), self:slot("square", i)
+  square:mul_(self.beta2):add_(g:square(), 1 - self.beta2)
+  local h = g:div((square / (1 - self.beta2 ^ (self.steps + 1))):sqrt():add_(self.eps))
+  if self.weight_decay ~= 0 then h:add_(y:detach(), self.weight_decay) end
+  y:add_(z:sub(y:detach()), self.share)
+  y:add_(h, self.lr * (self.beta1 * (1 - self.share) - 1))
+  z:add_(h, -self.lr)
+end
+
+--- Puts the average x = y + (1 - 1/b1) (z - y) into the parameters, to evaluate or save them.
+function ScheduleFreeAdamW:eval()
+  if self.saved_y then return self end
+  self.saved_y = {}
+  autograd.no_grad(function()
+    for i, p in ipairs(self.params) do
+      self.saved_y[i] = p:detach():clone()
+      p:add_(self.state["z." .. i]:sub(self.saved_y[i]), 1 - 1 / self.beta1)
+    end
+  end)
+  return self
+end
+
+--- Puts the training point y back.
+function ScheduleFreeAdamW:train()
+  local saved = self.saved_y
+  self.saved_y = nil
+  autograd.no_grad(function()
+    for i, y in ipairs(saved or {}) do self.params[i]:copy_(y) end
+  end)
+  return self
+end
+
+function ScheduleFreeAdamW:state_dict()
+  local state = Optimizer.state_dict(self)
+  state.weight_sum = create.tensor(self.weight_sum, { dtype = "f64" })
+  state.largest_lr = create.tensor(self.largest_lr, { dtype = "f64" })
+  return state
+end
+
+--- The parameters must hold y, as they did when the state was taken.
+function ScheduleFreeAdamW:load_state_dict(state)
+  local slots = {}
+  for name, t in pairs(state) do slots[name] = t end
+  slots.weight_sum, slots.largest_lr = nil, nil
+  Optimizer.load_state_dict(self, slots)
+  self.weight_sum, self.largest_lr = state.weight_sum:item(), state.largest_lr:item()
+  self.saved_y = nil
+  return self
+end
+
+return ScheduleFreeAdamW
