@@ -36,27 +36,33 @@ end
 function initial.zeros_(t) return initial.constant_(t, 0) end
 function initial.ones_(t) return initial.constant_(t, 1) end
 
+local function gain_of(options, default)
+  return options and options.gain or default
+end
+
 --- U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)): keeps the variance both ways.
 function initial.xavier_uniform_(t, options)
   local fan_in, fan_out = fans("xavier_uniform_", t)
-  local bound = (options and options.gain or 1) * math.sqrt(6 / (fan_in + fan_out))
+  local bound = gain_of(options, 1) * math.sqrt(6 / math.max(1, fan_in + fan_out))
   return initial.uniform_(t, -bound, bound, options)
 end
 
 function initial.xavier_normal_(t, options)
   local fan_in, fan_out = fans("xavier_normal_", t)
-  return initial.normal_(t, 0, (options and options.gain or 1) * math.sqrt(2 / (fan_in + fan_out)), options)
+  local std = gain_of(options, 1) * math.sqrt(2 / math.max(1, fan_in + fan_out))
+  return initial.normal_(t, 0, std, options)
 end
 
 --- U(-a, a), a = gain sqrt(3 / fan_in); the gain is sqrt(2), for relu, unless given.
 function initial.kaiming_uniform_(t, options)
-  local bound = (options and options.gain or math.sqrt(2)) * math.sqrt(3 / math.max(1, fans("kaiming_uniform_", t)))
+  local fan_in = fans("kaiming_uniform_", t)
+  local bound = gain_of(options, math.sqrt(2)) * math.sqrt(3 / math.max(1, fan_in))
   return initial.uniform_(t, -bound, bound, options)
 end
 
 function initial.kaiming_normal_(t, options)
-  local std = (options and options.gain or math.sqrt(2)) / math.sqrt(math.max(1, fans("kaiming_normal_", t)))
-  return initial.normal_(t, 0, std, options)
+  local fan_in = fans("kaiming_normal_", t)
+  return initial.normal_(t, 0, gain_of(options, math.sqrt(2)) / math.sqrt(math.max(1, fan_in)), options)
 end
 
 return initial

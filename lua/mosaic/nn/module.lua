@@ -18,7 +18,7 @@ local Module = class "Module"
 
 Module.training = true -- until eval() says otherwise
 
-function Module:init() end
+function Module.init() end
 
 function Module:__call(...)
   return self:forward(...)
@@ -226,7 +226,7 @@ function Module:apply(f)
 end
 
 --- What a layer shows in brackets; layers override it.
-function Module:describe()
+function Module.describe()
   return ""
 end
 

@@ -1,4 +1,5 @@
---- Adam and AdamW: optim.AdamW { params = , lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0.01 }.
+--- Adam and AdamW:
+--   optim.AdamW { params = , lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0.01 }
 -- m and v are the running means of g and g^2, each divided by 1 - beta^step; p -= lr m / (sqrt(v) + eps).
 -- Adam adds decay p to the gradient; AdamW shrinks p by lr decay before the step, apart from m and v.
 local class = require "mosaic.class"

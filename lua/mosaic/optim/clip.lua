@@ -17,7 +17,7 @@ end
 return function(params, max_norm)
   check.option("clip_grad_norm_", { max_norm = max_norm }, "max_norm", "number")
   local norm = autograd.no_grad(total_norm, params)
-  if not (norm < math.huge) then
+  if norm ~= norm or norm == math.huge then
     check.fail("clip_grad_norm_: the norm of the gradients is %g", norm)
   end
   local scale = max_norm / (norm + 1e-6)

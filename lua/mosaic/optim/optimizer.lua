@@ -66,7 +66,7 @@ function Optimizer:slot(slot, i)
 end
 
 --- Before the parameters of a step are updated; subclasses compute what they share.
-function Optimizer:begin_step() end
+function Optimizer.begin_step() end
 
 --- One step with the gradients that backward has left in the parameters.
 function Optimizer:step()

@@ -1,4 +1,5 @@
---- Stochastic gradient descent: optim.SGD { params = , lr = , momentum = 0, nesterov = false, weight_decay = 0 }.
+--- Stochastic gradient descent:
+--   optim.SGD { params = , lr = , momentum = 0, nesterov = false, weight_decay = 0 }
 -- g += decay p; m = momentum m + g (m = g at first); p -= lr m, or lr (g + momentum m) with nesterov.
 local check = require "mosaic.check"
 local class = require "mosaic.class"
