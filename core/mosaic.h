@@ -148,6 +148,50 @@ MOSAIC_API mosaic_status mosaic_convert(mosaic_tensor *out, const mosaic_tensor 
                                         mosaic_dtype dtype, const char *device);
 MOSAIC_API mosaic_status mosaic_fill(mosaic_tensor *out, double value);
 
+/* ---- files ---------------------------------------------------------------------------------- */
+
+/* Bytes that belong to somebody else; not necessarily NUL-terminated. */
+typedef struct {
+    const char *data;
+    int64_t bytes;
+} mosaic_text;
+
+/* A file being replaced: readers see the old content until commit, which makes the new content
+ * durable. release without commit leaves the old file as it was. */
+typedef struct mosaic_file mosaic_file;
+MOSAIC_API mosaic_status mosaic_file_new(mosaic_file **file, const char *path);
+MOSAIC_API mosaic_status mosaic_file_append(mosaic_file *file, const void *data, int64_t bytes);
+MOSAIC_API mosaic_status mosaic_file_commit(mosaic_file *file);
+MOSAIC_API void mosaic_file_release(mosaic_file *file); /* NULL is fine */
+
+/* safetensors. Opening reads and checks the whole header; the data are read tensor by tensor.
+ * Texts live as long as the open file. Indices i count from 0, tensors in order of their data. */
+typedef struct mosaic_safetensors mosaic_safetensors;
+typedef struct {
+    mosaic_text name;
+    const char *dtype; /* as the file says: "F32" */
+    int32_t ndim;
+    int64_t size[8];
+} mosaic_safetensors_info;
+MOSAIC_API mosaic_status mosaic_safetensors_open(mosaic_safetensors **file, const char *path);
+MOSAIC_API void mosaic_safetensors_release(mosaic_safetensors *file); /* NULL is fine */
+MOSAIC_API int64_t mosaic_safetensors_count(const mosaic_safetensors *file);
+MOSAIC_API int64_t mosaic_safetensors_metadata_count(const mosaic_safetensors *file);
+MOSAIC_API mosaic_status mosaic_safetensors_describe(mosaic_safetensors_info *info,
+                                                     const mosaic_safetensors *file, int64_t i);
+MOSAIC_API mosaic_status mosaic_safetensors_metadata(mosaic_text *key, mosaic_text *value,
+                                                     const mosaic_safetensors *file, int64_t i);
+/* Tensor i, or `rows` rows of its first axis from row `first` on (rows < 0: the whole tensor), as
+ * a new CPU tensor. BOOL becomes u8. */
+MOSAIC_API mosaic_status mosaic_safetensors_read(mosaic_tensor *out, const mosaic_safetensors *file,
+                                                 int64_t i, int64_t first, int64_t rows);
+/* Replaces the file. The bytes depend on the content only: large elements first, then by name. */
+MOSAIC_API mosaic_status mosaic_safetensors_save(const char *path, int64_t count,
+                                                 const mosaic_text *names,
+                                                 const mosaic_tensor *const *tensors,
+                                                 int64_t metadata_count, const mosaic_text *keys,
+                                                 const mosaic_text *values);
+
 /* Cached text of this header, for mosaic/ffi.lua. */
 MOSAIC_API const char *mosaic_cdef(void);
 
