@@ -1,0 +1,120 @@
+--- The command line: `options.parse(arguments)` -> plan, or nil and what is wrong with it.
+--
+--   plan = { steps = { {"e", chunk}, {"l", name}, ... }, script = path or nil, first = index of the script,
+--            ranks = P, virtual = P, interactive =, version =, help =, rest = arguments without -n P }
+local nearest = require "mosaic.nearest"
+
+local options = {}
+
+options.usage = [==[
+usage: mosaic-lua [options] [script [arguments]]
+  -e CHUNK        run the string CHUNK
+  -l NAME         require the module NAME
+  -i              a prompt after the script
+  -n P            P processes, started and supervised through mpirun
+  --virtual P     P ranks as coroutines of this process
+  -v, --version   print the versions
+  -h, --help      print this
+  --              no options follow
+  -               run standard input
+Without a script and with a terminal: a prompt. `mosaic` is loaded at the prompt and in -e.
+Environment: MOSAIC_THREADS (threads per rank), MOSAIC_TIMEOUT (seconds until a stuck collective ends
+the job), MOSAIC_ISA (scalar, avx2, avx512), MOSAIC_MPIRUN (another mpirun).
+Exit status: 0 done, 1 an error in Lua, 2 a wrong command line, 86 a collective that timed out.
+]==]
+
+local function step(kind)
+  return function(plan, value) plan.steps[#plan.steps + 1] = { kind, value } end
+end
+
+local function flag(name)
+  return function(plan) plan[name] = true end
+end
+
+local function count(name)
+  return function(plan, value, option)
+    local ranks = tonumber(value)
+    if not ranks or ranks % 1 ~= 0 or ranks < 1 or ranks > 65536 then
+      return ("%s: expected a number of ranks, got '%s'"):format(option, value)
+    end
+    plan[name] = ranks
+  end
+end
+
+--- What each option does, and whether a value follows it.
+local known = {
+  ["-e"] = { step "e", value = "a chunk" }, ["-l"] = { step "l", value = "a module name" },
+  ["-n"] = { count "ranks", value = "a number of ranks" },
+  ["--virtual"] = { count "virtual", value = "a number of ranks" },
+  ["-i"] = { flag "interactive" }, ["-v"] = { flag "version" }, ["--version"] = { flag "version" },
+  ["-h"] = { flag "help" }, ["--help"] = { flag "help" },
+}
+
+local function names()
+  local list = {}
+  for name in pairs(known) do list[#list + 1] = name end
+  table.sort(list)
+  return list
+end
+
+--- "-e" and "x" of "-ex", "--virtual" and "4" of "--virtual=4"; else the word itself.
+local function split(word)
+  local name, value = word:match "^(%-%-[^=]+)=(.*)$"
+  if name then return name, value end
+  name, value = word:match "^(%-[eln])(.+)$"
+  return name or word, value
+end
+
+local function unknown(word)
+  local near = nearest(word, names())
+  return ("unknown option '%s'%s"):format(word, near and (", did you mean '%s'?"):format(near) or "")
+end
+
+--- Reads the option at index i; returns the index after it, or nil and a message.
+local function read_option(plan, arguments, i)
+  local name, value = split(arguments[i])
+  local option = known[name]
+  if not option or (value and not option.value) then return nil, unknown(arguments[i]) end
+  local last = i
+  if option.value and not value then
+    last, value = i + 1, arguments[i + 1]
+    if not value then return nil, ("%s: %s is missing"):format(name, option.value) end
+  end
+  local wrong = option[1](plan, value, name)
+  if wrong then return nil, wrong end
+  if name ~= "-n" then
+    for k = i, last do plan.rest[#plan.rest + 1] = arguments[k] end
+  end
+  return last + 1
+end
+
+local function contradiction(plan)
+  local several = plan.ranks and "-n" or plan.virtual and "--virtual"
+  if plan.ranks and plan.virtual then return "-n and --virtual exclude each other" end
+  if several and plan.interactive then return several .. ": the prompt has one rank only, leave out -i" end
+  if several and (plan.script == "-" or not plan.script and #plan.steps == 0 and not plan.help) then
+    return several .. ": a script (or -e) is missing"
+  end
+end
+
+function options.parse(arguments)
+  local plan = { steps = {}, rest = {} }
+  local i = 1
+  while arguments[i] and arguments[i]:sub(1, 1) == "-" and arguments[i] ~= "-" do
+    if arguments[i] == "--" then
+      i = i + 1
+      break
+    end
+    local after, wrong = read_option(plan, arguments, i)
+    if not after then return nil, wrong end
+    i = after
+  end
+  plan.script, plan.first = arguments[i], i
+  plan.rest[#plan.rest + 1] = "--"
+  for k = i, #arguments do plan.rest[#plan.rest + 1] = arguments[k] end
+  local wrong = contradiction(plan)
+  if wrong then return nil, wrong end
+  return plan
+end
+
+return options

@@ -1,0 +1,97 @@
+--- Runs what the command line names on this rank: -l and -e steps, the script, the prompt.
+local report = require "mosaic.host.report"
+local world = require "mosaic.host.world"
+
+local OK, ERROR, INTERRUPTED = 0, 1, 130
+local PATIENCE = 250 -- ms that a failing rank leaves to others for reports of their own
+
+--- The standard `arg`: the script at 0, its arguments from 1, what came before at -1 and below.
+local function arg_table(plan, arguments)
+  local arg = {}
+  for i = 0, #arguments do arg[i - plan.first] = arguments[i] end
+  return arg
+end
+
+--- What is to be run, in order, as { loader, ... }: each loader returns a chunk, or nil and a message.
+local function chunks(host, plan)
+  local list = {}
+  for _, step in ipairs(plan.steps) do
+    local kind, text = step[1], step[2]
+    list[#list + 1] = kind == "e" and function(env) return load(text, "=(command line)", "t", env) end
+      or function() return function() require(text) end end
+  end
+  local path = plan.script
+  local piped = not path and #plan.steps == 0 and not plan.interactive and not host.terminal(0)
+  if path == "-" or piped then path = nil elseif not path then return list end
+  list[#list + 1] = function(env) return loadfile(path, "t", env) end
+  return list
+end
+
+--- Runs all chunks in the environment; true, or false and the text with its traceback.
+local function run_chunks(list, env, arg)
+  for _, loader in ipairs(list) do
+    local chunk, wrong = loader(env)
+    if not chunk then return false, wrong end
+    local ok, text = xpcall(chunk, report.traceback, unpack(arg, 1, #arg))
+    if not ok then return false, text end
+  end
+  return true
+end
+
+--- `mosaic` as a global of the prompt and of -e, loaded when first used.
+local function preload_mosaic(env)
+  setmetatable(env, { __index = function(_, name)
+    if name ~= "mosaic" then return nil end
+    setmetatable(env, nil)
+    env.mosaic = require "mosaic"
+    return env.mosaic
+  end })
+end
+
+--- An error on one rank ends the job: through MPI once that is in use, else mpirun sees the status.
+local function leave(host, status, size)
+  local comm = package.loaded["mosaic.comm"]
+  if size > 1 then
+    host.sleep(PATIENCE)
+    if comm and comm.abort then comm.abort(status) end
+  end
+  return status
+end
+
+local function fail(host, text, place, status)
+  if place.size == 1 then
+    host.write_error(("mosaic-lua: %s\n"):format(text))
+  else
+    local mark = os.getenv "MOSAIC_LAUNCHED" and report.MARK
+    host.write_error(report.prefixed(text, place.rank, place.size, host.host_name(), mark))
+  end
+  return leave(host, status, place.size)
+end
+
+local function run_here(host, plan, arg, place)
+  _G.arg = arg
+  if #plan.steps > 0 or plan.interactive then preload_mosaic(_G) end
+  host.catch_interrupt(place.size == 1)
+  local ok, text = run_chunks(chunks(host, plan), _G, arg)
+  local interrupted = host.catch_interrupt(false)
+  if not ok then
+    local status = fail(host, text, place, interrupted and INTERRUPTED or ERROR)
+    if not plan.interactive then return status end
+  end
+  local prompt = plan.interactive or (not plan.script and #plan.steps == 0 and host.terminal(0))
+  return prompt and require "mosaic.host.repl"(host) or OK
+end
+
+return function(host, plan, arguments)
+  local place, wrong, foreign_rank = world.find()
+  if not place then
+    if foreign_rank == 0 then host.write_error(("mosaic-lua: %s\n"):format(wrong)) end
+    return ERROR
+  end
+  local arg = arg_table(plan, arguments)
+  if not plan.virtual then return run_here(host, plan, arg, place) end
+  local list = chunks(host, plan)
+  return require "mosaic.host.virtual"(host, plan.virtual, function(env)
+    return run_chunks(list, env, arg)
+  end, arg)
+end
