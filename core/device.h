@@ -8,6 +8,24 @@
 #define MOSAIC_DEVICE_H
 #include "status.h"
 
+/* What attention works on: borrowed views with two batch axes each (of size 1 where the caller had
+ * none): q, out, dout, dq (b0, b1, heads, nq, d), k, v, dk, dv (b0, b1, kv_heads, nk, d), lse,
+ * delta (b0, b1, heads, nq). In the options, documents are expanded to (b0, b1, n), keep, bias and
+ * dbias to (b0, b1, heads, nq, nk) with stride 0 where they repeat. Nothing is empty but nk
+ * forward. Gradients are assigned, or added to when `accumulate`; dbias is always added to. */
+typedef struct {
+    mosaic_tensor q, k, v, out, lse;
+    mosaic_tensor dout, delta, dq, dk, dv, dbias; /* backward; dbias may have no storage */
+    mosaic_attention_options options;
+    bool accumulate;
+} mosaic_attention_call;
+
+/* Two partial results and their union; backward also the gradients. dlse may have no storage. */
+typedef struct {
+    mosaic_tensor out, lse, out1, lse1, out2, lse2;
+    mosaic_tensor dout, dlse, dout1, dlse1, dout2, dlse2;
+} mosaic_attention_parts;
+
 typedef struct mosaic_device {
     const char *name; /* "cpu", "cuda:0" */
 
@@ -24,6 +42,14 @@ typedef struct mosaic_device {
     /* Elementwise. out and a have the same sizes (a is expanded). */
     mosaic_status (*copy)(const mosaic_tensor *out, const mosaic_tensor *a);
     mosaic_status (*fill)(const mosaic_tensor *out, double value);
+
+    /* Attention. */
+    mosaic_status (*attention)(const mosaic_attention_call *call);
+    mosaic_status (*attention_backward)(const mosaic_attention_call *call);
+    mosaic_status (*attention_delta)(const mosaic_tensor *delta, const mosaic_tensor *dout,
+                                     const mosaic_tensor *out, const mosaic_tensor *dlse);
+    mosaic_status (*attention_merge)(const mosaic_attention_parts *parts);
+    mosaic_status (*attention_merge_backward)(const mosaic_attention_parts *parts);
 } mosaic_device;
 
 extern const mosaic_device mosaic_cpu_device;

@@ -192,6 +192,61 @@ MOSAIC_API mosaic_status mosaic_safetensors_save(const char *path, int64_t count
                                                  int64_t metadata_count, const mosaic_text *keys,
                                                  const mosaic_text *values);
 
+/* ---- attention ------------------------------------------------------------------------------- */
+
+/* Which keys a query sees, and what is added to their scores. All entries combine: a key is seen
+ * when every one of them allows it. Positions are global row numbers, from 1. */
+typedef struct {
+    double scale;                     /* of the products q.k */
+    bool causal;                      /* k_position <= q_position */
+    int64_t window_left;              /* q_position - left <= k_position; -1: no limit */
+    int64_t window_right;             /* k_position <= q_position + right; -1: no limit */
+    int64_t prefix;                   /* k_position <= prefix; -1: no limit */
+    const mosaic_tensor *q_positions; /* i64 (nq); NULL: 1..nq */
+    const mosaic_tensor *k_positions; /* i64 (nk); NULL: 1..nk */
+    const mosaic_tensor *q_documents; /* i64 (nq) or (batch..., nq): equal ids see each other */
+    const mosaic_tensor *k_documents; /* i64 (nk) or (batch..., nk); both or neither */
+    const mosaic_tensor *alibi;       /* (heads): -slope (q_position - k_position) is added */
+    const mosaic_tensor *keep;        /* u8, broadcasts to (batch..., heads, nq, nk) */
+    const mosaic_tensor *bias;        /* float, likewise; added to the scores */
+} mosaic_attention_options;
+
+/* q (batch..., heads, nq, d), k and v (batch..., kv_heads, nk, d) -> out like q, lse without d: the
+ * natural logarithm of the sum of the exponentials of the scores. 0 to 2 batch axes, any strides,
+ * heads a multiple of kv_heads, d 1..256. A query that sees no key gets out 0 and lse -infinity.
+ * Results are f64 for f64 operands and f32 otherwise. */
+MOSAIC_API mosaic_status mosaic_attention(mosaic_tensor *out, mosaic_tensor *lse,
+                                          const mosaic_tensor *q, const mosaic_tensor *k,
+                                          const mosaic_tensor *v,
+                                          const mosaic_attention_options *options);
+
+/* delta = sum over d of dout * out, less dlse (NULL: no gradient of lse). */
+MOSAIC_API mosaic_status mosaic_attention_delta(mosaic_tensor *delta, const mosaic_tensor *dout,
+                                                const mosaic_tensor *out,
+                                                const mosaic_tensor *dlse);
+
+/* The gradients of the keys' share of a result whose final lse and delta are given; the keys may be
+ * one block of many. dq, dk, dv (and dbias, unless NULL, which has the bias's sizes) are f64 for
+ * f64 operands and f32 otherwise; `accumulate` adds to what they hold, and then they must exist. */
+MOSAIC_API mosaic_status mosaic_attention_backward(
+    mosaic_tensor *dq, mosaic_tensor *dk, mosaic_tensor *dv, mosaic_tensor *dbias,
+    const mosaic_tensor *dout, const mosaic_tensor *lse, const mosaic_tensor *delta,
+    const mosaic_tensor *q, const mosaic_tensor *k, const mosaic_tensor *v,
+    const mosaic_attention_options *options, bool accumulate);
+
+/* Joins the results of the same queries against two sets of keys; out may be out1, lse lse1. */
+MOSAIC_API mosaic_status mosaic_attention_merge(mosaic_tensor *out, mosaic_tensor *lse,
+                                                const mosaic_tensor *out1,
+                                                const mosaic_tensor *lse1,
+                                                const mosaic_tensor *out2,
+                                                const mosaic_tensor *lse2);
+
+/* out, lse: the merged result. dlse NULL: no gradient of lse. */
+MOSAIC_API mosaic_status mosaic_attention_merge_backward(
+    mosaic_tensor *dout1, mosaic_tensor *dlse1, mosaic_tensor *dout2, mosaic_tensor *dlse2,
+    const mosaic_tensor *dout, const mosaic_tensor *dlse, const mosaic_tensor *out1,
+    const mosaic_tensor *lse1, const mosaic_tensor *out2, const mosaic_tensor *lse2);
+
 /* Cached text of this header, for mosaic/ffi.lua. */
 MOSAIC_API const char *mosaic_cdef(void);
 

@@ -11,4 +11,11 @@ void mosaic_cpu_trim(const mosaic_device *self);
 mosaic_status mosaic_cpu_copy(const mosaic_tensor *out, const mosaic_tensor *a);
 mosaic_status mosaic_cpu_fill(const mosaic_tensor *out, double value);
 
+mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call);
+mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call);
+mosaic_status mosaic_cpu_attention_delta(const mosaic_tensor *delta, const mosaic_tensor *dout,
+                                         const mosaic_tensor *out, const mosaic_tensor *dlse);
+mosaic_status mosaic_cpu_attention_merge(const mosaic_attention_parts *parts);
+mosaic_status mosaic_cpu_attention_merge_backward(const mosaic_attention_parts *parts);
+
 #endif

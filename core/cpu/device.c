@@ -26,4 +26,9 @@ const mosaic_device mosaic_cpu_device = {
     .from_host = from_host,
     .copy = mosaic_cpu_copy,
     .fill = mosaic_cpu_fill,
+    .attention = mosaic_cpu_attention,
+    .attention_backward = mosaic_cpu_attention_backward,
+    .attention_delta = mosaic_cpu_attention_delta,
+    .attention_merge = mosaic_cpu_attention_merge,
+    .attention_merge_backward = mosaic_cpu_attention_merge_backward,
 };

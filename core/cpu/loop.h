@@ -3,7 +3,7 @@
 #define MOSAIC_CPU_LOOP_H
 #include "../tensor.h"
 
-enum { MOSAIC_LOOP_OPERANDS = 4 };
+enum { MOSAIC_LOOP_OPERANDS = 10 };
 
 /* data[i] is operand i's first element, step[i] the bytes from one of its elements to the next. */
 typedef void (*mosaic_loop_body)(void *context, int64_t count, char *const *data,

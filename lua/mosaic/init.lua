@@ -16,5 +16,7 @@ end
 
 local data = require "mosaic.data"
 mosaic.data, mosaic.load, mosaic.save = data, data.load, data.save
+mosaic.attention = require "mosaic.attention"
+mosaic.sdpa, mosaic.merge = mosaic.attention.sdpa, mosaic.attention.merge
 
 return mosaic

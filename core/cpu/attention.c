@@ -1,0 +1,247 @@
+/* attention.c - cuts attention into units and spreads them over threads.
+ *
+ * A unit is the group of query heads that share one key/value head of one batch entry. Forward, the
+ * queries of a unit are cut further; backward, a unit is one piece of work, because all its queries
+ * add to the same dk and dv. Units whose dbias is the same memory are worked through by one thread,
+ * in order. Nothing here depends on the number of threads but who does what. */
+#include "attention.h"
+
+#include <stdlib.h>
+
+#include "../parallel.h"
+#include "cpu.h"
+
+/* ---- what the masks say about positions ----------------------------------------------------- */
+
+typedef struct {
+    int64_t *low, *high, *q_position, *k_position; /* NULL where nothing asks for positions */
+    double *slope;
+} plan;
+
+static int64_t saturating_add(int64_t a, int64_t b)
+{
+    int64_t sum;
+    if (__builtin_add_overflow(a, b, &sum)) return b > 0 ? INT64_MAX : INT64_MIN;
+    return sum;
+}
+
+static void read_positions(int64_t *to, const mosaic_tensor *positions, int64_t count)
+{
+    const int64_t *from = positions ? mosaic_data(positions) : NULL;
+    for (int64_t i = 0; i < count; i++) to[i] = from ? from[i * positions->stride[0]] : i + 1;
+}
+
+/* The positions that query i may see are low[i]..high[i]. */
+static void read_limits(plan *p, const mosaic_attention_options *o, int64_t nq)
+{
+    for (int64_t i = 0; i < nq; i++) {
+        int64_t at = p->q_position[i], low = INT64_MIN, high = INT64_MAX;
+        if (o->window_left >= 0) low = saturating_add(at, -o->window_left);
+        if (o->window_right >= 0) high = saturating_add(at, o->window_right);
+        if (o->causal && at < high) high = at;
+        if (o->prefix >= 0 && o->prefix < high) high = o->prefix;
+        p->low[i] = low;
+        p->high[i] = high;
+    }
+}
+
+static bool has_limits(const mosaic_attention_options *o)
+{
+    return o->causal || o->window_left >= 0 || o->window_right >= 0 || o->prefix >= 0;
+}
+
+static mosaic_status make_plan(plan *p, const mosaic_attention_call *call)
+{
+    const mosaic_attention_options *o = &call->options;
+    int64_t nq = call->q.size[3], nk = call->k.size[3], heads = call->q.size[2];
+    *p = (plan){0};
+    if (!has_limits(o) && !o->alibi) return MOSAIC_OK;
+    int64_t bytes = (3 * nq + nk + heads) * 8;
+    int64_t *room = malloc((size_t)bytes);
+    if (!room)
+        return mosaic_fail(MOSAIC_ENOMEM, "attention: no memory for %lld bytes of positions",
+                           (long long)bytes);
+    p->q_position = room;
+    p->k_position = room + 3 * nq;
+    read_positions(p->q_position, o->q_positions, nq);
+    read_positions(p->k_position, o->k_positions, nk);
+    if (has_limits(o)) {
+        p->low = room + nq;
+        p->high = room + 2 * nq;
+        read_limits(p, o, nq);
+    }
+    if (o->alibi) {
+        p->slope = (double *)(room + 3 * nq + nk);
+        for (int64_t h = 0; h < heads; h++)
+            p->slope[h] = mosaic_element_read(mosaic_data(o->alibi), h * o->alibi->stride[0],
+                                              o->alibi->dtype);
+    }
+    return MOSAIC_OK;
+}
+
+/* ---- units ---------------------------------------------------------------------------------- */
+
+/* The part of a (b0, b1, heads, rows, columns) that starts at head h of one batch entry. */
+static mosaic_rows rows_of(const mosaic_tensor *a, int64_t b0, int64_t b1, int64_t h)
+{
+    if (!a || !a->storage) return (mosaic_rows){0};
+    int64_t at = b0 * a->stride[0] + b1 * a->stride[1] + h * a->stride[2];
+    return (mosaic_rows){.data = (char *)mosaic_data(a) +
+                                 at * mosaic_dtype_bytes((mosaic_dtype)a->dtype),
+                         .dtype = a->dtype,
+                         .head = a->stride[2],
+                         .row = a->stride[3],
+                         .column = a->ndim > 4 ? a->stride[4] : 0};
+}
+
+static const int64_t *documents_of(const mosaic_tensor *a, int64_t b0, int64_t b1, int64_t *step)
+{
+    if (!a) return NULL;
+    *step = a->stride[2];
+    return (const int64_t *)mosaic_data(a) + b0 * a->stride[0] + b1 * a->stride[1];
+}
+
+static mosaic_attention_unit unit_at(const mosaic_attention_call *c, const plan *p, int64_t b0,
+                                     int64_t b1, int64_t kv_head)
+{
+    const mosaic_attention_options *o = &c->options;
+    int64_t group = c->q.size[2] / c->k.size[2], h = kv_head * group;
+    mosaic_attention_unit u = {.group = group,
+                               .nq = c->q.size[3],
+                               .nk = c->k.size[3],
+                               .d = c->q.size[4],
+                               .scale = o->scale,
+                               .low = p->low,
+                               .high = p->high,
+                               .q_position = p->q_position,
+                               .k_position = p->k_position,
+                               .slope = p->slope ? p->slope + h : NULL,
+                               .accumulate = c->accumulate};
+    u.q = rows_of(&c->q, b0, b1, h);
+    u.k = rows_of(&c->k, b0, b1, kv_head);
+    u.v = rows_of(&c->v, b0, b1, kv_head);
+    u.out = rows_of(&c->out, b0, b1, h);
+    u.lse = rows_of(&c->lse, b0, b1, h);
+    u.dout = rows_of(&c->dout, b0, b1, h);
+    u.delta = rows_of(&c->delta, b0, b1, h);
+    u.dq = rows_of(&c->dq, b0, b1, h);
+    u.dk = rows_of(&c->dk, b0, b1, kv_head);
+    u.dv = rows_of(&c->dv, b0, b1, kv_head);
+    u.keep = rows_of(o->keep, b0, b1, h);
+    u.bias = rows_of(o->bias, b0, b1, h);
+    u.dbias = rows_of(&c->dbias, b0, b1, h);
+    u.q_document = documents_of(o->q_documents, b0, b1, &u.q_document_step);
+    u.k_document = documents_of(o->k_documents, b0, b1, &u.k_document_step);
+    return u;
+}
+
+/* ---- work ----------------------------------------------------------------------------------- */
+
+enum {
+    CHUNK_ROWS = 768,
+    SMALL_WORK = 1 << 20 /* multiplications that a thread is worth waking for */
+};
+
+typedef struct {
+    const mosaic_attention_call *call;
+    const mosaic_attention_kernels *kernels;
+    plan positions;
+    int64_t chunks;              /* of the rows of a unit */
+    int64_t outer[3], shared[3]; /* (b0, b1, kv_heads): spread over threads; done in turn */
+    bool failed;
+} job;
+
+static mosaic_attention_unit unit_of(const job *j, int64_t index)
+{
+    const int64_t *size = j->call->k.size;
+    return unit_at(j->call, &j->positions, index / (size[1] * size[2]), index / size[2] % size[1],
+                   index % size[2]);
+}
+
+static void *take_scratch(job *j, int64_t *bytes)
+{
+    mosaic_attention_unit u = unit_of(j, 0);
+    *bytes = j->kernels->scratch(&u);
+    void *scratch = mosaic_cpu_allocate(&mosaic_cpu_device, *bytes);
+    if (!scratch) __atomic_store_n(&j->failed, true, __ATOMIC_RELAXED);
+    return scratch;
+}
+
+/* Chunks in the order 0, n-1, 1, n-2, ...: any stretch of it has early and late ones, so that
+ * threads share the work of a causal mask evenly. */
+static int64_t folded(int64_t i, int64_t n) { return i % 2 ? n - 1 - i / 2 : i / 2; }
+
+static void forward_chunks(void *context, int64_t from, int64_t to)
+{
+    job *j = context;
+    int64_t bytes;
+    void *scratch = take_scratch(j, &bytes);
+    for (int64_t i = from; scratch && i < to; i++) {
+        mosaic_attention_unit u = unit_of(j, i / j->chunks);
+        int64_t first = folded(i % j->chunks, j->chunks) * CHUNK_ROWS, rows = u.group * u.nq;
+        int64_t last = first + CHUNK_ROWS < rows ? first + CHUNK_ROWS : rows;
+        j->kernels->forward(&u, first, last, scratch);
+    }
+    if (scratch) mosaic_cpu_release(&mosaic_cpu_device, scratch, bytes);
+}
+
+static void backward_units(void *context, int64_t from, int64_t to)
+{
+    job *j = context;
+    const int64_t *s = j->shared, *o = j->outer;
+    int64_t bytes;
+    void *scratch = take_scratch(j, &bytes);
+    for (int64_t i = from; scratch && i < to; i++)
+        for (int64_t t = 0; t < s[0] * s[1] * s[2]; t++) {
+            int64_t b0 = i / (o[1] * o[2]) + t / (s[1] * s[2]);
+            int64_t b1 = i / o[2] % o[1] + t / s[2] % s[1], head = i % o[2] + t % s[2];
+            mosaic_attention_unit u = unit_at(j->call, &j->positions, b0, b1, head);
+            j->kernels->backward(&u, scratch);
+        }
+    if (scratch) mosaic_cpu_release(&mosaic_cpu_device, scratch, bytes);
+}
+
+static mosaic_status open_job(job *j, const mosaic_attention_call *call)
+{
+    *j = (job){.call = call, .kernels = &mosaic_attention_plain};
+    int64_t rows = call->q.size[2] / call->k.size[2] * call->q.size[3];
+    j->chunks = (rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
+    for (int axis = 0; axis < 3; axis++) {
+        bool shares = call->dbias.storage && call->dbias.stride[axis] == 0;
+        j->outer[axis] = shares ? 1 : call->k.size[axis];
+        j->shared[axis] = shares ? call->k.size[axis] : 1;
+    }
+    return make_plan(&j->positions, call);
+}
+
+/* Pieces of work that are enough for one thread, when `count` of them are all the work. */
+static int64_t grain(const mosaic_attention_call *call, int64_t count)
+{
+    int64_t work = mosaic_tensor_numel(&call->q) * call->k.size[3] / count;
+    return work < SMALL_WORK ? SMALL_WORK / (work + 1) : 1;
+}
+
+static mosaic_status run(job *j, int64_t count,
+                         void (*body)(void *context, int64_t from, int64_t to))
+{
+    mosaic_parallel(count, grain(j->call, count), body, j);
+    free(j->positions.q_position);
+    if (!j->failed) return MOSAIC_OK;
+    return mosaic_fail(MOSAIC_ENOMEM, "attention: no memory for the working space of q %s, k %s",
+                       mosaic_tensor_describe(&j->call->q), mosaic_tensor_describe(&j->call->k));
+}
+
+mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call)
+{
+    job j;
+    MOSAIC_TRY(open_job(&j, call));
+    const int64_t *size = call->k.size;
+    return run(&j, size[0] * size[1] * size[2] * j.chunks, forward_chunks);
+}
+
+mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call)
+{
+    job j;
+    MOSAIC_TRY(open_job(&j, call));
+    return run(&j, j.outer[0] * j.outer[1] * j.outer[2], backward_units);
+}

@@ -1,0 +1,70 @@
+/* attention.h - one unit of attention: a group of query heads that share a key/value head.
+ *
+ * core/cpu/attention.c cuts a call into units and hands them to kernels: attention_plain.c for f64,
+ * core/cpu/kernel/attention*.c for everything else. */
+#ifndef MOSAIC_CPU_ATTENTION_H
+#define MOSAIC_CPU_ATTENTION_H
+#include "../tensor.h"
+
+/* A strided operand: element (head of the group, row, column), strides in elements. The operands of
+ * keys have one head. */
+typedef struct {
+    char *data; /* NULL: there is none */
+    int dtype;
+    int64_t head, row, column;
+} mosaic_rows;
+
+typedef struct {
+    int64_t group, nq, nk; /* query heads, queries of each, keys */
+    int64_t d;
+    double scale;
+    mosaic_rows q, k, v, out, lse;          /* lse: (head, query) */
+    mosaic_rows dout, delta, dq, dk, dv;    /* backward */
+    mosaic_rows keep, bias, dbias;          /* (head, query, key) */
+    const int64_t *low, *high;              /* query i sees positions low[i]..high[i]; or NULL */
+    const int64_t *q_position, *k_position; /* NULL where neither low nor slope is there */
+    const double *slope;                    /* of each head, or NULL */
+    const int64_t *q_document, *k_document; /* equal ids see each other; or NULL */
+    int64_t q_document_step, k_document_step;
+    bool accumulate; /* backward adds to dq, dk, dv */
+} mosaic_attention_unit;
+
+static inline int64_t mosaic_rows_at(const mosaic_rows *r, int64_t head, int64_t row,
+                                     int64_t column)
+{
+    return head * r->head + row * r->row + column * r->column;
+}
+
+/* Does the mask let query i of this head see key j? */
+static inline bool mosaic_attention_sees(const mosaic_attention_unit *u, int64_t head, int64_t i,
+                                         int64_t j)
+{
+    if (u->low && (u->k_position[j] < u->low[i] || u->k_position[j] > u->high[i])) return false;
+    if (u->q_document &&
+        u->q_document[i * u->q_document_step] != u->k_document[j * u->k_document_step])
+        return false;
+    return !u->keep.data || u->keep.data[mosaic_rows_at(&u->keep, head, i, j)] != 0;
+}
+
+/* What bias and slope add to that score. */
+static inline double mosaic_attention_added(const mosaic_attention_unit *u, int64_t head, int64_t i,
+                                            int64_t j)
+{
+    double sum = 0;
+    if (u->slope) sum -= u->slope[head] * (double)(u->q_position[i] - u->k_position[j]);
+    if (u->bias.data)
+        sum +=
+            mosaic_element_read(u->bias.data, mosaic_rows_at(&u->bias, head, i, j), u->bias.dtype);
+    return sum;
+}
+
+/* Who does the work. Rows count over the group: row r is query r % nq of head r / nq. */
+typedef struct {
+    int64_t (*scratch)(const mosaic_attention_unit *u); /* bytes that a call needs, 64-aligned */
+    void (*forward)(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch);
+    void (*backward)(const mosaic_attention_unit *u, void *scratch);
+} mosaic_attention_kernels;
+
+extern const mosaic_attention_kernels mosaic_attention_plain; /* f64 */
+
+#endif

@@ -1,0 +1,222 @@
+--- Scaled dot-product attention: tiled, exact, differentiable, on any axis of any tensor.
+--
+--   mosaic.sdpa(q, k, v, options) -> out, lse
+--   mosaic.merge(out1, lse1, out2, lse2) -> out, lse
+--
+-- q (batch..., heads, nq, d), k and v (batch..., kv_heads, nk, d) with any strides, up to two batch
+-- axes, heads a multiple of kv_heads, d 1..256. out has q's sizes, lse those without d: the natural
+-- logarithm of the sum of exponentials (-inf and out 0 where a query sees no key). Both are f32, or
+-- f64 for f64 operands. options: scale (default 1/sqrt(d)), q_positions and k_positions (i64 tensors
+-- or lists, default 1..n), and mask, a table whose entries all have to let a key pass:
+--   causal = true            key position <= query position
+--   window = w | {left, right}  query position - left <= key position <= query position + right
+--   prefix = T               key position <= T
+--   documents = ids | {q = ids, k = ids}   equal ids see each other
+--   keep = u8 tensor         nonzero means attend; broadcasts to (batch..., heads, nq, nk)
+-- or which adds to the scores:
+--   alibi = slopes           -slope (query position - key position), one slope a head; no gradient
+--   bias = tensor            broadcasts like keep; differentiable
+--
+-- Strategies use the pieces, which record nothing: forward, delta, backward, merge_.
+local ffi = require "ffi"
+local check = require "mosaic.check"
+local create = require "mosaic.tensor.create"
+local Function = require "mosaic.autograd.function"
+local Tensor = require "mosaic.tensor"
+
+local attention = {}
+
+local OPTIONS = { "scale", "mask", "q_positions", "k_positions" }
+local FORWARD_OPTIONS = { "out", "lse", unpack(OPTIONS) }
+local BACKWARD_OPTIONS = { "into", "bias_gradient", unpack(OPTIONS) }
+local MASKS = { "causal", "window", "prefix", "documents", "alibi", "keep", "bias" }
+
+local function expect_tensors(where, names, ...)
+  for i, name in ipairs(names) do
+    local value = select(i, ...)
+    if not Tensor.is(value) then
+      check.fail("%s: %s must be a tensor, got %s", where, name, check.show(value))
+    end
+  end
+end
+
+--- A tensor, or a Lua list made into one.
+local function as_tensor(where, name, value, dtype)
+  if Tensor.is(value) then return value end
+  if type(value) == "table" then return create.tensor(value, { dtype = dtype }) end
+  check.fail("%s: %s must be a tensor or a list, got %s", where, name, check.show(value))
+end
+
+local setters = {}
+
+function setters.causal(where, c, value)
+  if type(value) ~= "boolean" then
+    check.fail("%s: mask.causal must be true or false, got %s", where, check.show(value))
+  end
+  c.causal = value
+end
+
+function setters.window(where, c, value)
+  local left, right = value, value
+  if type(value) == "table" then left, right = value[1], value[2] end
+  c.window_left = check.integer(where, "mask.window (left)", left, 0)
+  c.window_right = check.integer(where, "mask.window (right)", right, 0)
+end
+
+function setters.prefix(where, c, value)
+  c.prefix = check.integer(where, "mask.prefix", value, 0)
+end
+
+function setters.documents(where, c, value, anchor)
+  local q, k = value, value
+  if type(value) == "table" and not Tensor.is(value) and (value.q or value.k) then
+    q, k = value.q, value.k
+  end
+  anchor.q_documents = as_tensor(where, "mask.documents (of queries)", q, "i64")
+  anchor.k_documents = as_tensor(where, "mask.documents (of keys)", k, "i64")
+  c.q_documents, c.k_documents = anchor.q_documents.c, anchor.k_documents.c
+end
+
+function setters.alibi(where, c, value, anchor)
+  anchor.alibi = as_tensor(where, "mask.alibi", value, "f64")
+  c.alibi = anchor.alibi.c
+end
+
+function setters.keep(where, c, value)
+  expect_tensors(where, { "mask.keep" }, value)
+  c.keep = value.c
+end
+
+function setters.bias(where, c, value)
+  expect_tensors(where, { "mask.bias" }, value)
+  c.bias = value.c
+end
+
+local anchors = setmetatable({}, { __mode = "k" }) -- C options -> the tensors that they point to
+
+--- The options as a C struct.
+local function compile(where, q, options)
+  local c, anchor = ffi.new "mosaic_attention_options", { options.mask }
+  anchors[c] = anchor
+  local scale = options.scale or 1 / math.sqrt(tonumber(q.c.size[math.max(q.c.ndim - 1, 0)]))
+  if type(scale) ~= "number" then
+    check.fail("%s: scale must be a number, got %s", where, check.show(scale))
+  end
+  c.scale, c.window_left, c.window_right, c.prefix = scale, -1, -1, -1
+  for _, name in ipairs { "q_positions", "k_positions" } do
+    if options[name] ~= nil then
+      anchor[name] = as_tensor(where, name, options[name], "i64")
+      c[name] = anchor[name].c
+    end
+  end
+  local mask = check.options(where .. ": mask", options.mask or {}, MASKS)
+  for name, value in pairs(mask) do
+    if not setters[name] then check.fail("%s: mask has an entry %s", where, check.show(name)) end
+    setters[name](where, c, value, anchor)
+  end
+  return c
+end
+
+--- out, lse; written into options.out and options.lse (any strides) where they are given.
+function attention.forward(q, k, v, options)
+  options = check.options("sdpa", options or {}, FORWARD_OPTIONS)
+  expect_tensors("sdpa", { "q", "k", "v" }, q, k, v)
+  local c = compile("sdpa", q, options)
+  local out, lse = options.out, options.lse
+  local c_out, c_lse = out and out.c or Tensor.blank(), lse and lse.c or Tensor.blank()
+  check.call("mosaic_attention", c_out, c_lse, q.c, k.c, v.c, c)
+  return out or Tensor.wrap(c_out), lse or Tensor.wrap(c_lse)
+end
+
+--- delta of all keys, for backward: sum over d of dout * out, less dlse (which may be nil).
+function attention.delta(dout, out, dlse)
+  expect_tensors("attention.delta", { "dout", "out" }, dout, out)
+  local c = Tensor.blank()
+  check.call("mosaic_attention_delta", c, dout.c, out.c, dlse and dlse.c)
+  return Tensor.wrap(c)
+end
+
+--- dq, dk, dv (and dbias with bias_gradient) of these keys, given the final lse and delta.
+-- options.into = { dq, dk, dv, dbias } adds to those tensors instead of making new ones.
+function attention.backward(dout, lse, delta, q, k, v, options)
+  local where = "attention.backward"
+  options = check.options(where, options or {}, BACKWARD_OPTIONS)
+  expect_tensors(where, { "dout", "lse", "delta", "q", "k", "v" }, dout, lse, delta, q, k, v)
+  local c = compile(where, q, options)
+  local into, gradients = options.into, {}
+  for i = 1, options.bias_gradient and 4 or 3 do
+    if into then expect_tensors(where, { ("into[%d]"):format(i) }, into[i]) end
+    gradients[i] = into and into[i].c or Tensor.blank()
+  end
+  check.call("mosaic_attention_backward", gradients[1], gradients[2], gradients[3], gradients[4],
+    dout.c, lse.c, delta.c, q.c, k.c, v.c, c, into ~= nil)
+  if into then return unpack(into) end
+  for i = 1, #gradients do gradients[i] = Tensor.wrap(gradients[i]) end
+  return unpack(gradients)
+end
+
+--- Joins another partial result into (out, lse), in place.
+function attention.merge_(out, lse, out2, lse2)
+  expect_tensors("merge", { "out", "lse", "out2", "lse2" }, out, lse, out2, lse2)
+  check.call("mosaic_attention_merge", out.c, lse.c, out.c, lse.c, out2.c, lse2.c)
+  return out, lse
+end
+
+local function zeros_like(t)
+  return create.zeros { dtype = t.dtype, device = t.device, unpack(t.shape) }
+end
+
+local sdpa = Function("sdpa", {
+  forward = function(ctx, q, k, v, _, options)
+    local out, lse = attention.forward(q, k, v, options)
+    ctx.options = options
+    ctx:save("q", q)
+    ctx:save("k", k)
+    ctx:save("v", v)
+    ctx:save("out", out)
+    ctx:save("lse", lse)
+    return out, lse
+  end,
+  backward = function(ctx, dout, dlse)
+    dout = dout or zeros_like(ctx.out)
+    local o = ctx.options
+    local delta = attention.delta(dout, ctx.out, dlse)
+    return attention.backward(dout, ctx.lse, delta, ctx.q, ctx.k, ctx.v, {
+      scale = o.scale, mask = o.mask, q_positions = o.q_positions, k_positions = o.k_positions,
+      bias_gradient = ctx.needs[4],
+    })
+  end,
+})
+
+--- Attention of q to k and v; see the top of this file.
+function attention.sdpa(q, k, v, options)
+  options = check.options("sdpa", options or {}, OPTIONS)
+  expect_tensors("sdpa", { "q", "k", "v" }, q, k, v)
+  return sdpa(q, k, v, options.mask and options.mask.bias, options)
+end
+
+local merge = Function("merge", {
+  forward = function(ctx, out1, lse1, out2, lse2)
+    for name, t in pairs { out1 = out1, lse1 = lse1, out2 = out2, lse2 = lse2 } do ctx:save(name, t) end
+    local out, lse = Tensor.blank(), Tensor.blank()
+    check.call("mosaic_attention_merge", out, lse, out1.c, lse1.c, out2.c, lse2.c)
+    return Tensor.wrap(out), Tensor.wrap(lse)
+  end,
+  backward = function(ctx, dout, dlse)
+    dout = dout or zeros_like(ctx.out1)
+    local g = {}
+    for i = 1, 4 do g[i] = Tensor.blank() end
+    check.call("mosaic_attention_merge_backward", g[1], g[2], g[3], g[4], dout.c, dlse and dlse.c,
+      ctx.out1.c, ctx.lse1.c, ctx.out2.c, ctx.lse2.c)
+    for i = 1, 4 do g[i] = Tensor.wrap(g[i]) end
+    return unpack(g)
+  end,
+})
+
+--- The result over the union of two disjoint sets of keys, from the results over each.
+function attention.merge(out1, lse1, out2, lse2)
+  expect_tensors("merge", { "out1", "lse1", "out2", "lse2" }, out1, lse1, out2, lse2)
+  return merge(out1, lse1, out2, lse2)
+end
+
+return attention
