@@ -50,6 +50,26 @@ typedef struct mosaic_device {
                                      const mosaic_tensor *out, const mosaic_tensor *dlse);
     mosaic_status (*attention_merge)(const mosaic_attention_parts *parts);
     mosaic_status (*attention_merge_backward)(const mosaic_attention_parts *parts);
+
+    /* out (..., m, n) = a (..., m, k) b (..., k, n) + bias (n), or NULL: one dtype, the same
+     * leading sizes (expanded); k may be 0. */
+    mosaic_status (*matmul)(const mosaic_tensor *out, const mosaic_tensor *a,
+                            const mosaic_tensor *b, const mosaic_tensor *bias);
+
+    /* Rows of the last axis. stats is contiguous: the mean (0 unless centered) and 1/deviation of
+     * each row. weight, bias, dx, dweight, dbias may be NULL. */
+    mosaic_status (*normalize)(const mosaic_tensor *out, const mosaic_tensor *stats,
+                               const mosaic_tensor *x, const mosaic_tensor *weight,
+                               const mosaic_tensor *bias, double eps, bool centered);
+    mosaic_status (*normalize_backward)(const mosaic_tensor *dx, const mosaic_tensor *dweight,
+                                        const mosaic_tensor *dbias, const mosaic_tensor *g,
+                                        const mosaic_tensor *x, const mosaic_tensor *weight,
+                                        const mosaic_tensor *stats, bool centered);
+
+    /* Along one axis; y is the result of the forward pass. */
+    mosaic_status (*softmax)(const mosaic_tensor *out, const mosaic_tensor *a, int axis, bool log);
+    mosaic_status (*softmax_backward)(const mosaic_tensor *dx, const mosaic_tensor *g,
+                                      const mosaic_tensor *y, int axis, bool log);
 } mosaic_device;
 
 extern const mosaic_device mosaic_cpu_device;

@@ -247,6 +247,48 @@ MOSAIC_API mosaic_status mosaic_attention_merge_backward(
     const mosaic_tensor *dout, const mosaic_tensor *dlse, const mosaic_tensor *out1,
     const mosaic_tensor *lse1, const mosaic_tensor *out2, const mosaic_tensor *lse2);
 
+/* ---- linear algebra ------------------------------------------------------------------------- */
+
+/* out (..., m, n) <- a (..., m, k) b (..., k, n). Leading axes broadcast. A vector a is a row, a
+ * vector b a column; the axis added for it is not in out. One dtype; bf16 and f16 are summed in
+ * f32. out shares no storage with a or b. */
+MOSAIC_API mosaic_status mosaic_matmul(mosaic_tensor *out, const mosaic_tensor *a,
+                                       const mosaic_tensor *b);
+/* out (..., n) <- x (..., k) weight (n, k) transposed + bias (n); bias may be NULL. */
+MOSAIC_API mosaic_status mosaic_linear(mosaic_tensor *out, const mosaic_tensor *x,
+                                       const mosaic_tensor *weight, const mosaic_tensor *bias);
+
+/* ---- rows: softmax, layer_norm -------------------------------------------------------------- */
+
+/* exp(a) / sum(exp(a)) along one axis, and its logarithm. A slice of nothing but -inf gives NaN. */
+MOSAIC_API mosaic_status mosaic_softmax(mosaic_tensor *out, const mosaic_tensor *a, int axis);
+MOSAIC_API mosaic_status mosaic_log_softmax(mosaic_tensor *out, const mosaic_tensor *a, int axis);
+/* From the gradient g of the result y to that of the argument. */
+MOSAIC_API mosaic_status mosaic_softmax_backward(mosaic_tensor *dx, const mosaic_tensor *g,
+                                                 const mosaic_tensor *y, int axis);
+MOSAIC_API mosaic_status mosaic_log_softmax_backward(mosaic_tensor *dx, const mosaic_tensor *g,
+                                                     const mosaic_tensor *y, int axis);
+
+/* Over the last axis (n): (x - mean) / sqrt(variance + eps) * weight + bias with the biased
+ * variance; x / sqrt(mean(x^2) + eps) * weight. weight (n) and bias (n) may be NULL. stats, a new
+ * tensor, gets x's sizes with 2 in place of n (f64 for f64, else f32); backward needs it. */
+MOSAIC_API mosaic_status mosaic_layer_norm(mosaic_tensor *out, mosaic_tensor *stats,
+                                           const mosaic_tensor *x, const mosaic_tensor *weight,
+                                           const mosaic_tensor *bias, double eps);
+MOSAIC_API mosaic_status mosaic_rms_norm(mosaic_tensor *out, mosaic_tensor *stats,
+                                         const mosaic_tensor *x, const mosaic_tensor *weight,
+                                         double eps);
+/* Gradients that are not wanted are NULL; so is the weight where there was none. */
+MOSAIC_API mosaic_status mosaic_layer_norm_backward(mosaic_tensor *dx, mosaic_tensor *dweight,
+                                                    mosaic_tensor *dbias, const mosaic_tensor *g,
+                                                    const mosaic_tensor *x,
+                                                    const mosaic_tensor *weight,
+                                                    const mosaic_tensor *stats);
+MOSAIC_API mosaic_status mosaic_rms_norm_backward(mosaic_tensor *dx, mosaic_tensor *dweight,
+                                                  const mosaic_tensor *g, const mosaic_tensor *x,
+                                                  const mosaic_tensor *weight,
+                                                  const mosaic_tensor *stats);
+
 /* Cached text of this header, for mosaic/ffi.lua. */
 MOSAIC_API const char *mosaic_cdef(void);
 

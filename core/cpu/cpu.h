@@ -18,4 +18,19 @@ mosaic_status mosaic_cpu_attention_delta(const mosaic_tensor *delta, const mosai
 mosaic_status mosaic_cpu_attention_merge(const mosaic_attention_parts *parts);
 mosaic_status mosaic_cpu_attention_merge_backward(const mosaic_attention_parts *parts);
 
+mosaic_status mosaic_cpu_matmul(const mosaic_tensor *out, const mosaic_tensor *a,
+                                const mosaic_tensor *b, const mosaic_tensor *bias);
+
+mosaic_status mosaic_cpu_normalize(const mosaic_tensor *out, const mosaic_tensor *stats,
+                                   const mosaic_tensor *x, const mosaic_tensor *weight,
+                                   const mosaic_tensor *bias, double eps, bool centered);
+mosaic_status mosaic_cpu_normalize_backward(const mosaic_tensor *dx, const mosaic_tensor *dweight,
+                                            const mosaic_tensor *dbias, const mosaic_tensor *g,
+                                            const mosaic_tensor *x, const mosaic_tensor *weight,
+                                            const mosaic_tensor *stats, bool centered);
+mosaic_status mosaic_cpu_softmax(const mosaic_tensor *out, const mosaic_tensor *a, int axis,
+                                 bool log);
+mosaic_status mosaic_cpu_softmax_backward(const mosaic_tensor *dx, const mosaic_tensor *g,
+                                          const mosaic_tensor *y, int axis, bool log);
+
 #endif

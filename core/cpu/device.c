@@ -31,4 +31,9 @@ const mosaic_device mosaic_cpu_device = {
     .attention_delta = mosaic_cpu_attention_delta,
     .attention_merge = mosaic_cpu_attention_merge,
     .attention_merge_backward = mosaic_cpu_attention_merge_backward,
+    .matmul = mosaic_cpu_matmul,
+    .normalize = mosaic_cpu_normalize,
+    .normalize_backward = mosaic_cpu_normalize_backward,
+    .softmax = mosaic_cpu_softmax,
+    .softmax_backward = mosaic_cpu_softmax_backward,
 };

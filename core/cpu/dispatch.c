@@ -6,7 +6,8 @@
 
 #define TABLE(name)                                                                                \
     {                                                                                              \
-        .isa = #name,                                                                              \
+        .isa = #name, .normalize = &mosaic_cpu_normalize_##name,                                   \
+        .softmax = &mosaic_cpu_softmax_##name,                                                     \
     }
 
 static const mosaic_cpu_kernels tables[] = {

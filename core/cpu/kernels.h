@@ -5,8 +5,54 @@
 #define MOSAIC_CPU_KERNELS_H
 #include "../mosaic.h"
 
+/* ---- layer_norm, rms_norm: rows of n elements; weight and bias have n ------------------------ */
+
+typedef struct {
+    int64_t n;
+    const void *weight, *bias;
+    double eps;
+    bool centered; /* layer_norm takes the mean off, rms_norm does not */
+} mosaic_normalize_forward;
+
+typedef struct {
+    int64_t n;
+    const void *weight;
+    bool centered;
+} mosaic_normalize_backward;
+
+#define MOSAIC_NORMALIZE_KERNELS(T, suffix)                                                        \
+    /* stats (rows,2): mean and 1/deviation */                                                     \
+    void (*forward_##suffix)(const mosaic_normalize_forward *c, int64_t rows, T *out,              \
+                             int64_t out_step, T *stats, const T *x, int64_t x_step);              \
+    /* dx may be NULL; partial (2,n): dweight and dbias are added to it */                         \
+    void (*backward_##suffix)(const mosaic_normalize_backward *c, int64_t rows, T *dx,             \
+                              int64_t dx_step, const T *g, int64_t g_step, const T *x,             \
+                              int64_t x_step, const T *stats, T *partial);
+
+typedef struct {
+    MOSAIC_NORMALIZE_KERNELS(float, f32)
+    MOSAIC_NORMALIZE_KERNELS(double, f64)
+} mosaic_normalize_kernels;
+
+/* ---- softmax and its relatives: rows of n elements ------------------------------------------- */
+
+#define MOSAIC_SOFTMAX_KERNELS(T, suffix)                                                          \
+    void (*forward_##suffix)(int64_t n, T * out, const T *a, bool log);                            \
+    /* dx from the gradient g of the result y */                                                   \
+    void (*backward_##suffix)(int64_t n, T * dx, const T *g, const T *y, bool log);                \
+    T (*logsumexp_##suffix)(int64_t n, const T *a);                                                \
+    /* out = exp(a - lse) * scale */                                                               \
+    void (*weigh_##suffix)(int64_t n, T * out, const T *a, T lse, T scale);
+
+typedef struct {
+    MOSAIC_SOFTMAX_KERNELS(float, f32)
+    MOSAIC_SOFTMAX_KERNELS(double, f64)
+} mosaic_softmax_kernels;
+
 typedef struct {
     const char *isa;
+    const mosaic_normalize_kernels *normalize;
+    const mosaic_softmax_kernels *softmax;
 } mosaic_cpu_kernels;
 
 /* The widest table that this machine can run; MOSAIC_ISA=scalar|avx2|avx512 asks for a narrower. */
@@ -16,5 +62,12 @@ const mosaic_cpu_kernels *mosaic_cpu(void);
 #define MOSAIC_PASTE_(family, isa) mosaic_cpu_##family##_##isa
 #define MOSAIC_PASTE(family, isa) MOSAIC_PASTE_(family, isa)
 #define MOSAIC_KERNELS(family) MOSAIC_PASTE(family, MOSAIC_ISA)
+
+/* The symbols of all compilations of a family. */
+#define MOSAIC_DECLARE_KERNELS(family)                                                             \
+    extern const mosaic_##family##_kernels mosaic_cpu_##family##_scalar,                           \
+        mosaic_cpu_##family##_avx2, mosaic_cpu_##family##_avx512;
+MOSAIC_DECLARE_KERNELS(normalize)
+MOSAIC_DECLARE_KERNELS(softmax)
 
 #endif

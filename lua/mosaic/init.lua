@@ -18,5 +18,8 @@ local data = require "mosaic.data"
 mosaic.data, mosaic.load, mosaic.save = data, data.load, data.save
 mosaic.attention = require "mosaic.attention"
 mosaic.sdpa, mosaic.merge = mosaic.attention.sdpa, mosaic.attention.merge
+for _, file in ipairs { "matmul" } do
+  for name, f in pairs(require("mosaic.tensor." .. file)) do mosaic[name] = f end
+end
 
 return mosaic

@@ -1,5 +1,7 @@
 --- The derivative of every simple operation, one row each; record.lua says how to read a row.
 
+local products = require "mosaic.autograd.products"
+
 --- Puts g where a view took it from: zeros elsewhere.
 local function scatter_view(g, n, view)
   local whole = g:zeros_of(n.inputs[1].shape)
@@ -25,5 +27,9 @@ return {
     return scatter_view(g, n, function(whole) return whole:select(n[2], n[3]) end)
   end },
   expand = { function(g) return g end },
+  matmul = products.matmul,
+  linear = products.linear,
+  softmax = { save = { "out" }, function(g, n) return n.out:softmax_backward(g, n[2]) end },
+  log_softmax = { save = { "out" }, function(g, n) return n.out:log_softmax_backward(g, n[2]) end },
   convert = { function(g, n) return g:to { device = n.inputs[1].device } end },
 }

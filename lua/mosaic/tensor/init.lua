@@ -2,4 +2,6 @@
 local Tensor = require "mosaic.tensor.class"
 require "mosaic.tensor.create"
 require "mosaic.tensor.shape"
+require "mosaic.tensor.matmul"
+require "mosaic.tensor.normalize"
 return Tensor

@@ -1,0 +1,105 @@
+/* gemm.c - one product of two matrices: BLAS for f32 and f64, plain loops for integers. */
+#include "gemm.h"
+
+#include <cblas.h>
+#include <limits.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "../dtype.h"
+
+/* OpenBLAS has threads of its own; they would fight with ours, and cut the work by their number. */
+extern void openblas_set_num_threads(int count) __attribute__((weak));
+
+static void calm_blas(void)
+{
+    if (openblas_set_num_threads) openblas_set_num_threads(1);
+}
+
+/* ---- BLAS ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    enum CBLAS_TRANSPOSE transpose;
+    int leading;
+} layout;
+
+static int64_t at_least_one(int64_t x) { return x > 1 ? x : 1; }
+
+/* How BLAS is told about a matrix; a step between fewer than two elements means nothing. */
+static bool lay_out(layout *l, int64_t rows, int64_t columns, int64_t row, int64_t column)
+{
+    if (columns < 2) column = 1;
+    if (rows < 2) row = column == 1 ? at_least_one(columns) : 1;
+    bool plain = column == 1 && row >= at_least_one(columns);
+    bool transposed = row == 1 && column >= at_least_one(rows);
+    int64_t leading = plain ? row : column;
+    *l = (layout){plain ? CblasNoTrans : CblasTrans, (int)leading};
+    return (plain || transposed) && leading <= INT_MAX;
+}
+
+bool mosaic_gemm_fits(int dtype, int64_t rows, int64_t columns, int64_t row, int64_t column)
+{
+    layout ignored;
+    return !mosaic_dtype_is_float(dtype) || lay_out(&ignored, rows, columns, row, column);
+}
+
+/* BLAS adds to what is there: the bias goes in first, while the tile is in the cache anyway. */
+static void place_bias(const mosaic_gemm *g, size_t element)
+{
+    for (int64_t i = 0; i < g->m; i++)
+        memcpy(g->c + (size_t)(i * g->c_row) * element, g->bias, (size_t)g->n * element);
+}
+
+static void multiply_f32(const mosaic_gemm *g, layout a, layout b)
+{
+    if (g->bias) place_bias(g, sizeof(float));
+    cblas_sgemm(CblasRowMajor, a.transpose, b.transpose, (int)g->m, (int)g->n, (int)g->k, 1.0f,
+                (const float *)g->a, a.leading, (const float *)g->b, b.leading,
+                g->bias ? 1.0f : 0.0f, (float *)g->c, (int)g->c_row);
+}
+
+static void multiply_f64(const mosaic_gemm *g, layout a, layout b)
+{
+    if (g->bias) place_bias(g, sizeof(double));
+    cblas_dgemm(CblasRowMajor, a.transpose, b.transpose, (int)g->m, (int)g->n, (int)g->k, 1.0,
+                (const double *)g->a, a.leading, (const double *)g->b, b.leading,
+                g->bias ? 1.0 : 0.0, (double *)g->c, (int)g->c_row);
+}
+
+/* ---- integers ------------------------------------------------------------------------------- */
+
+/* Sums wrap around, as all integer arithmetic here: hence the unsigned type. */
+#define DEFINE_PLAIN(name, type, sum_type)                                                         \
+    static void name(const mosaic_gemm *g)                                                         \
+    {                                                                                              \
+        const type *a = (const type *)g->a, *b = (const type *)g->b;                               \
+        const type *bias = (const type *)g->bias;                                                  \
+        type *c = (type *)g->c;                                                                    \
+        for (int64_t i = 0; i < g->m; i++)                                                         \
+            for (int64_t j = 0; j < g->n; j++) {                                                   \
+                sum_type sum = bias ? (sum_type)bias[j] : 0;                                       \
+                for (int64_t p = 0; p < g->k; p++)                                                 \
+                    sum += (sum_type)a[i * g->a_row + p * g->a_column] *                           \
+                           (sum_type)b[p * g->b_row + j * g->b_column];                            \
+                c[i * g->c_row + j] = (type)sum;                                                   \
+            }                                                                                      \
+    }
+DEFINE_PLAIN(multiply_i32, int32_t, uint32_t)
+DEFINE_PLAIN(multiply_i64, int64_t, uint64_t)
+DEFINE_PLAIN(multiply_u8, uint8_t, uint32_t)
+
+void mosaic_gemm_run(const mosaic_gemm *g)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    layout a, b;
+    lay_out(&a, g->m, g->k, g->a_row, g->a_column);
+    lay_out(&b, g->k, g->n, g->b_row, g->b_column);
+    pthread_once(&once, calm_blas);
+    switch (g->dtype) {
+    case MOSAIC_DTYPE_F32: multiply_f32(g, a, b); break;
+    case MOSAIC_DTYPE_F64: multiply_f64(g, a, b); break;
+    case MOSAIC_DTYPE_I32: multiply_i32(g); break;
+    case MOSAIC_DTYPE_I64: multiply_i64(g); break;
+    default: multiply_u8(g); break;
+    }
+}

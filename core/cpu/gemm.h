@@ -1,0 +1,22 @@
+/* gemm.h - one product of two matrices on one thread. */
+#ifndef MOSAIC_CPU_GEMM_H
+#define MOSAIC_CPU_GEMM_H
+#include "../mosaic.h"
+
+/* c (m,n) = a (m,k) b (k,n) + bias (n). Element (i,j) of a lies at a[i*a_row + j*a_column], of b
+ * likewise; c's columns are adjacent. dtype is f32, f64 or an integer type. */
+typedef struct {
+    int dtype;
+    int64_t m, n, k;
+    const char *a, *b, *bias; /* bias: NULL for none */
+    int64_t a_row, a_column, b_row, b_column, c_row;
+    char *c;
+} mosaic_gemm;
+
+void mosaic_gemm_run(const mosaic_gemm *g);
+
+/* Can a matrix with these steps between rows and columns be an operand? BLAS wants one step to be
+ * 1 and the other to be no less than the elements in between. */
+bool mosaic_gemm_fits(int dtype, int64_t rows, int64_t columns, int64_t row, int64_t column);
+
+#endif

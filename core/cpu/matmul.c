@@ -1,0 +1,262 @@
+/* matmul.c - stacks of matrix products: operands made fit for gemm, cut into tiles, spread over
+ * threads.
+ *
+ * The tiles and the chunks of a long sum depend on the shape only, so that the result has the same
+ * bits on any number of threads. */
+#include "../parallel.h"
+#include "cpu.h"
+#include "gemm.h"
+#include "loop.h"
+
+enum {
+    TILE_M = 512,
+    TILE_N = 2048,
+    CHUNK = 2048,                /* terms of a sum that one task adds up, where it pays ... */
+    CHUNKS_AT_MOST = 16,         /* ... and into how many parts a sum is cut */
+    CHUNKED_RESULT = 256 * 1024, /* elements of a result small enough to be kept once per chunk */
+    MERGE_FROM = 64,             /* rows below which packing a beats one gemm per matrix */
+    TASK_FLOPS = 1 << 21,        /* less is not worth waking a thread */
+};
+
+/* One stack of products. Steps count elements; index 0, 1, 2 is c, a, b. */
+typedef struct {
+    mosaic_gemm whole; /* sizes, steps and first elements of the first product */
+    int axes;          /* leading axes that remain */
+    int64_t size[MOSAIC_MAX_DIMS], step[MOSAIC_MAX_DIMS][3];
+    int64_t bytes; /* of one element */
+    int64_t tiles_m, tiles_n, chunks, chunk;
+    char *partial; /* (chunks, m, n) where chunks > 1 */
+} stack;
+
+/* ---- operands ------------------------------------------------------------------------------- */
+
+static bool fits(const mosaic_tensor *a)
+{
+    int i = a->ndim - 2;
+    return !mosaic_dtype_is_half(a->dtype) &&
+           mosaic_gemm_fits(a->dtype, a->size[i], a->size[i + 1], a->stride[i], a->stride[i + 1]);
+}
+
+/* Results are never written transposed. */
+static bool fits_result(const mosaic_tensor *c)
+{
+    return fits(c) && (c->stride[c->ndim - 1] == 1 || c->size[c->ndim - 1] == 1);
+}
+
+/* Replaces view by a contiguous copy (in *room) in the type that gemm computes in. Axes that
+ * repeat stay repeated. */
+static mosaic_status pack(mosaic_tensor *room, mosaic_tensor *view)
+{
+    mosaic_tensor once = *view;
+    int dtype = mosaic_dtype_is_half(view->dtype) ? MOSAIC_DTYPE_F32 : view->dtype;
+    for (int i = 0; i < once.ndim - 2; i++)
+        if (once.stride[i] == 0) once.size[i] = 1;
+    MOSAIC_TRY(mosaic_output(room, "matmul", dtype, once.ndim, once.size, mosaic_device_of(view)));
+    if (mosaic_tensor_numel(&once)) MOSAIC_TRY(mosaic_cpu_copy(room, &once));
+    *view = mosaic_expanded(room, view->ndim, view->size);
+    return MOSAIC_OK;
+}
+
+/* Do the rows of a lie evenly over all its leading axes? */
+static bool even_rows(const mosaic_tensor *a)
+{
+    int64_t rows = a->size[a->ndim - 2], step = a->stride[a->ndim - 2];
+    for (int i = a->ndim - 3; i >= 0; i--) {
+        if (a->size[i] == 1) continue;
+        if (rows == 1) step = a->stride[i];
+        if (a->stride[i] != rows * step) return false;
+        rows *= a->size[i];
+    }
+    return true;
+}
+
+static bool is_shared(const mosaic_tensor *a)
+{
+    for (int i = 0; i < a->ndim - 2; i++)
+        if (a->stride[i] != 0 && a->size[i] != 1) return false;
+    return true;
+}
+
+/* Few scattered rows times one matrix: packed, they become a single product. */
+static bool better_packed(const mosaic_tensor *a, const mosaic_tensor *b)
+{
+    return a->size[a->ndim - 2] < MERGE_FROM && is_shared(b) && !is_shared(a) && !even_rows(a);
+}
+
+/* ---- the stack ------------------------------------------------------------------------------ */
+
+static void place(mosaic_gemm *g, const mosaic_tensor *c, const mosaic_tensor *a,
+                  const mosaic_tensor *b)
+{
+    int i = c->ndim - 2;
+    *g = (mosaic_gemm){.dtype = c->dtype, .m = c->size[i], .n = c->size[i + 1]};
+    g->k = a->size[i + 1];
+    g->a = mosaic_data(a), g->b = mosaic_data(b), g->c = mosaic_data(c);
+    g->a_row = a->stride[i], g->a_column = a->stride[i + 1];
+    g->b_row = b->stride[i], g->b_column = b->stride[i + 1];
+    g->c_row = c->stride[i];
+}
+
+/* Leading axes from the last to the first: each either continues the rows of a and c, or is
+ * looped over. */
+static void add_axis(stack *s, int64_t size, int64_t c, int64_t a, int64_t b)
+{
+    mosaic_gemm *g = &s->whole;
+    if (size == 1) return;
+    bool merges = s->axes == 0 && b == 0;
+    if (merges && g->m == 1) g->a_row = a, g->c_row = c;
+    merges = merges && a == g->m * g->a_row && c == g->m * g->c_row &&
+             mosaic_gemm_fits(g->dtype, g->m * size, g->k, g->a_row, g->a_column);
+    if (merges) {
+        g->m *= size;
+        return;
+    }
+    s->size[s->axes] = size;
+    s->step[s->axes][0] = c, s->step[s->axes][1] = a, s->step[s->axes++][2] = b;
+}
+
+static stack make_stack(const mosaic_tensor *c, const mosaic_tensor *a, const mosaic_tensor *b)
+{
+    stack s = {.bytes = mosaic_dtype_bytes((mosaic_dtype)c->dtype)};
+    place(&s.whole, c, a, b);
+    for (int i = c->ndim - 3; i >= 0; i--)
+        add_axis(&s, c->size[i], c->stride[i], a->stride[i], b->stride[i]);
+    if (s.whole.m == 1) s.whole.c_row = s.whole.n;
+    return s;
+}
+
+static int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
+
+static int64_t products(const stack *s)
+{
+    int64_t count = 1;
+    for (int i = 0; i < s->axes; i++) count *= s->size[i];
+    return count;
+}
+
+static void cut(stack *s)
+{
+    const mosaic_gemm *g = &s->whole;
+    s->tiles_m = pieces(g->m, TILE_M);
+    s->tiles_n = pieces(g->n, TILE_N);
+    s->chunks = 1, s->chunk = g->k;
+    bool small = products(s) == 1 && g->m * g->n <= CHUNKED_RESULT;
+    if (!small || g->k < 2 * CHUNK || !mosaic_dtype_is_float(g->dtype)) return;
+    int64_t longer = pieces(g->k, CHUNKS_AT_MOST);
+    s->chunk = longer > CHUNK ? longer : CHUNK;
+    s->chunks = pieces(g->k, s->chunk);
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+static int64_t shorter(int64_t piece, int64_t left) { return piece < left ? piece : left; }
+
+/* Task numbers count chunks, then tiles along n, then along m, then products. */
+static void run_task(const stack *s, int64_t task)
+{
+    mosaic_gemm g = s->whole;
+    int64_t chunk = task % s->chunks, tile_n = task / s->chunks % s->tiles_n;
+    int64_t tile_m = task / s->chunks / s->tiles_n % s->tiles_m;
+    int64_t product = task / s->chunks / s->tiles_n / s->tiles_m;
+    int64_t i = tile_m * TILE_M, j = tile_n * TILE_N, p = chunk * s->chunk;
+    int64_t at[3] = {i * g.c_row + j, i * g.a_row + p * g.a_column, p * g.b_row + j * g.b_column};
+    for (int axis = 0; axis < s->axes; axis++) {
+        for (int x = 0; x < 3; x++) at[x] += product % s->size[axis] * s->step[axis][x];
+        product /= s->size[axis];
+    }
+    g.a += at[1] * s->bytes;
+    g.b += at[2] * s->bytes;
+    if (s->chunks > 1)
+        g.c = s->partial + ((chunk * g.m + i) * g.n + j) * s->bytes, g.c_row = g.n, g.bias = NULL;
+    else
+        g.c += at[0] * s->bytes;
+    if (g.bias) g.bias += j * s->bytes;
+    g.m = shorter(TILE_M, g.m - i), g.n = shorter(TILE_N, g.n - j),
+    g.k = shorter(s->chunk, g.k - p);
+    mosaic_gemm_run(&g);
+}
+
+static void run_tasks(void *context, int64_t from, int64_t to)
+{
+    for (int64_t task = from; task < to; task++) run_task(context, task);
+}
+
+#define DEFINE_ADD_CHUNKS(name, type)                                                              \
+    static void name(const stack *s, int64_t row)                                                  \
+    {                                                                                              \
+        const mosaic_gemm *g = &s->whole;                                                          \
+        const type *part = (const type *)s->partial + row * g->n;                                  \
+        const type *bias = (const type *)g->bias;                                                  \
+        type *c = (type *)g->c + row * g->c_row;                                                   \
+        for (int64_t j = 0; j < g->n; j++) c[j] = part[j] + (bias ? bias[j] : 0);                  \
+        for (int64_t chunk = 1; chunk < s->chunks; chunk++) {                                      \
+            part += g->m * g->n;                                                                   \
+            for (int64_t j = 0; j < g->n; j++) c[j] += part[j];                                    \
+        }                                                                                          \
+    }
+DEFINE_ADD_CHUNKS(add_chunks_f32, float)
+DEFINE_ADD_CHUNKS(add_chunks_f64, double)
+
+static mosaic_status run_chunked(stack *s, int64_t tasks)
+{
+    mosaic_tensor partial = {0};
+    int64_t size[3] = {s->chunks, s->whole.m, s->whole.n};
+    MOSAIC_TRY(mosaic_output(&partial, "matmul", s->whole.dtype, 3, size, &mosaic_cpu_device));
+    s->partial = mosaic_data(&partial);
+    mosaic_parallel(tasks, 1, run_tasks, s);
+    bool wide = s->whole.dtype == MOSAIC_DTYPE_F64;
+    for (int64_t row = 0; row < s->whole.m; row++) (wide ? add_chunks_f64 : add_chunks_f32)(s, row);
+    mosaic_tensor_clear(&partial);
+    return MOSAIC_OK;
+}
+
+static mosaic_status run(stack *s)
+{
+    const mosaic_gemm *g = &s->whole;
+    cut(s);
+    int64_t tasks = products(s) * s->tiles_m * s->tiles_n * s->chunks;
+    if (s->chunks > 1) return run_chunked(s, tasks);
+    int64_t flops = 2 * shorter(TILE_M, g->m) * shorter(TILE_N, g->n) * (g->k + 1);
+    mosaic_parallel(tasks, pieces(TASK_FLOPS, flops), run_tasks, s);
+    return MOSAIC_OK;
+}
+
+/* Room for the copies of operands that gemm cannot take as they are. */
+typedef struct {
+    mosaic_tensor c, a, b, bias;
+} copies;
+
+static mosaic_status multiply(copies *room, const mosaic_tensor *out, mosaic_tensor a,
+                              mosaic_tensor b, const mosaic_tensor *bias)
+{
+    mosaic_tensor c = *out;
+    bool direct = fits_result(&c);
+    int dtype = mosaic_dtype_is_half(c.dtype) ? MOSAIC_DTYPE_F32 : c.dtype;
+    if (!fits(&a) || better_packed(&a, &b)) MOSAIC_TRY(pack(&room->a, &a));
+    if (!fits(&b)) MOSAIC_TRY(pack(&room->b, &b));
+    if (!direct) {
+        MOSAIC_TRY(mosaic_output(&room->c, "matmul", dtype, c.ndim, c.size, mosaic_device_of(&c)));
+        c = room->c;
+    }
+    stack s = make_stack(&c, &a, &b);
+    if (bias) {
+        MOSAIC_TRY(
+            mosaic_output(&room->bias, "matmul", dtype, 1, bias->size, mosaic_device_of(&c)));
+        MOSAIC_TRY(mosaic_cpu_copy(&room->bias, bias));
+        s.whole.bias = mosaic_data(&room->bias);
+    }
+    MOSAIC_TRY(run(&s));
+    return direct ? MOSAIC_OK : mosaic_cpu_copy(out, &c);
+}
+
+mosaic_status mosaic_cpu_matmul(const mosaic_tensor *out, const mosaic_tensor *a,
+                                const mosaic_tensor *b, const mosaic_tensor *bias)
+{
+    copies room = {0};
+    mosaic_status status = multiply(&room, out, *a, *b, bias);
+    mosaic_tensor_clear(&room.c);
+    mosaic_tensor_clear(&room.a);
+    mosaic_tensor_clear(&room.b);
+    mosaic_tensor_clear(&room.bias);
+    return status;
+}

@@ -1,0 +1,139 @@
+/* matmul.c - products of matrices: which shapes fit, how they broadcast, vectors as matrices. */
+#include "../tensor.h"
+
+/* A vector becomes a matrix of one row or one column (a borrowed view). */
+static mosaic_tensor as_matrix(const mosaic_tensor *a, bool column)
+{
+    mosaic_tensor view = *a;
+    if (a->ndim != 1) return view;
+    view.ndim = 2;
+    view.size[column] = 1;
+    view.stride[column] = 0;
+    view.size[!column] = a->size[0];
+    view.stride[!column] = a->stride[0];
+    return view;
+}
+
+static mosaic_tensor swapped(const mosaic_tensor *a)
+{
+    mosaic_tensor view = *a;
+    int last = a->ndim - 1;
+    view.size[last] = a->size[last - 1], view.size[last - 1] = a->size[last];
+    view.stride[last] = a->stride[last - 1], view.stride[last - 1] = a->stride[last];
+    return view;
+}
+
+static mosaic_status check_pair(const char *op, const mosaic_tensor *a, const mosaic_tensor *b)
+{
+    MOSAIC_TRY(mosaic_check_operands(op, a, b));
+    MOSAIC_REQUIRE(a->dtype == b->dtype, "%s: expected one dtype, got %s and %s", op,
+                   mosaic_tensor_describe(a), mosaic_tensor_describe(b));
+    MOSAIC_REQUIRE(a->ndim && b->ndim, "%s: expected matrices or vectors, got %s and %s", op,
+                   mosaic_tensor_describe(a), mosaic_tensor_describe(b));
+    return MOSAIC_OK;
+}
+
+/* An output that the call makes itself shares nothing; a given one must not either. */
+static mosaic_status check_apart(const char *op, const mosaic_tensor *out, const mosaic_tensor *a)
+{
+    MOSAIC_REQUIRE(!a || out->storage != a->storage,
+                   "%s: the output %s shares its storage with the operand %s", op,
+                   mosaic_tensor_describe(out), mosaic_tensor_describe(a));
+    return MOSAIC_OK;
+}
+
+/* out (..., m, n) <- a (..., m, k) b (..., k, n) + bias (n); a and b broadcast to out. */
+static mosaic_status multiply(const mosaic_tensor *out, const mosaic_tensor *a,
+                              const mosaic_tensor *b, const mosaic_tensor *bias)
+{
+    if (mosaic_tensor_numel(out) == 0) return MOSAIC_OK;
+    int64_t size[MOSAIC_MAX_DIMS];
+    int lead = out->ndim - 2;
+    for (int i = 0; i < lead; i++) size[i] = out->size[i];
+    size[lead] = a->size[a->ndim - 2], size[lead + 1] = a->size[a->ndim - 1];
+    mosaic_tensor left = mosaic_expanded(a, out->ndim, size);
+    size[lead] = b->size[b->ndim - 2], size[lead + 1] = b->size[b->ndim - 1];
+    mosaic_tensor right = mosaic_expanded(b, out->ndim, size);
+    mosaic_tensor_note_write(out);
+    MOSAIC_DEVICE_CALL(mosaic_device_of(out), matmul, out, &left, &right, bias);
+    return MOSAIC_OK;
+}
+
+/* The sizes of the product without the axes that as_matrix added; returns how many. */
+static int product_sizes(int64_t *size, const mosaic_tensor *a, const mosaic_tensor *b, int lead,
+                         const int64_t *batch)
+{
+    int ndim = 0;
+    for (; ndim < lead; ndim++) size[ndim] = batch[ndim];
+    if (a->ndim > 1) size[ndim++] = a->size[a->ndim - 2];
+    if (b->ndim > 1) size[ndim++] = b->size[b->ndim - 1];
+    return ndim;
+}
+
+/* out with the axes of size 1 that as_matrix added: the product as a stack of matrices. */
+static mosaic_tensor matrix_result(const mosaic_tensor *out, bool row, bool column)
+{
+    mosaic_tensor view = *out;
+    if (column) view.size[view.ndim] = 1, view.stride[view.ndim++] = 1;
+    if (row) {
+        int last = view.ndim++;
+        view.size[last] = view.size[last - 1], view.stride[last] = view.stride[last - 1];
+        view.size[last - 1] = 1, view.stride[last - 1] = 0;
+    }
+    return view;
+}
+
+mosaic_status mosaic_matmul(mosaic_tensor *out, const mosaic_tensor *a, const mosaic_tensor *b)
+{
+    MOSAIC_TRY(check_pair("matmul", a, b));
+    mosaic_tensor left = as_matrix(a, false), right = as_matrix(b, true);
+    MOSAIC_REQUIRE(left.size[left.ndim - 1] == right.size[right.ndim - 2],
+                   "matmul: %s has %lld columns, %s has %lld rows", mosaic_tensor_describe(a),
+                   (long long)left.size[left.ndim - 1], mosaic_tensor_describe(b),
+                   (long long)right.size[right.ndim - 2]);
+    mosaic_tensor left_batch = left, right_batch = right;
+    left_batch.ndim -= 2, right_batch.ndim -= 2;
+    int lead;
+    int64_t batch[MOSAIC_MAX_DIMS], size[MOSAIC_MAX_DIMS];
+    if (mosaic_broadcast("matmul", &lead, batch, &left_batch, &right_batch))
+        return mosaic_fail(MOSAIC_EINVAL, "matmul: the leading axes of %s and %s do not broadcast",
+                           mosaic_tensor_describe(a), mosaic_tensor_describe(b));
+    int ndim = product_sizes(size, a, b, lead, batch);
+    MOSAIC_TRY(mosaic_output(out, "matmul", a->dtype, ndim, size, mosaic_device_of(a)));
+    MOSAIC_TRY(check_apart("matmul", out, a));
+    MOSAIC_TRY(check_apart("matmul", out, b));
+    mosaic_tensor result = matrix_result(out, a->ndim == 1, b->ndim == 1);
+    return multiply(&result, &left, &right, NULL);
+}
+
+static mosaic_status check_linear(const mosaic_tensor *x, const mosaic_tensor *weight,
+                                  const mosaic_tensor *bias)
+{
+    MOSAIC_TRY(check_pair("linear", x, weight));
+    if (bias) MOSAIC_TRY(check_pair("linear", weight, bias));
+    MOSAIC_REQUIRE(weight->ndim == 2 && weight->size[1] == x->size[x->ndim - 1],
+                   "linear: the weight must be [out,%lld] for the input %s, got %s",
+                   (long long)x->size[x->ndim - 1], mosaic_tensor_describe(x),
+                   mosaic_tensor_describe(weight));
+    MOSAIC_REQUIRE(!bias || (bias->ndim == 1 && bias->size[0] == weight->size[0]),
+                   "linear: the bias must be [%lld] for the weight %s, got %s",
+                   (long long)weight->size[0], mosaic_tensor_describe(weight),
+                   mosaic_tensor_describe(bias));
+    return MOSAIC_OK;
+}
+
+mosaic_status mosaic_linear(mosaic_tensor *out, const mosaic_tensor *x, const mosaic_tensor *weight,
+                            const mosaic_tensor *bias)
+{
+    MOSAIC_TRY(check_linear(x, weight, bias));
+    int64_t size[MOSAIC_MAX_DIMS];
+    for (int i = 0; i < x->ndim - 1; i++) size[i] = x->size[i];
+    size[x->ndim - 1] = weight->size[0];
+    MOSAIC_TRY(mosaic_output(out, "linear", x->dtype, x->ndim, size, mosaic_device_of(x)));
+    MOSAIC_TRY(check_apart("linear", out, x));
+    MOSAIC_TRY(check_apart("linear", out, weight));
+    MOSAIC_TRY(check_apart("linear", out, bias));
+    mosaic_tensor rows = as_matrix(x, false), columns = swapped(weight);
+    mosaic_tensor result = matrix_result(out, x->ndim == 1, false);
+    return multiply(&result, &rows, &columns, bias);
+}

@@ -1,0 +1,29 @@
+--- layer_norm and rms_norm with their fused derivatives: the statistics of the rows are kept.
+local Function = require "mosaic.autograd.function"
+local Tensor = require "mosaic.tensor"
+
+Tensor.layer_norm = Function("layer_norm", {
+  forward = function(ctx, x, weight, bias, eps)
+    local out, stats = x:layer_norm_forward(weight, bias, eps)
+    ctx:save("x", x)
+    ctx:save("weight", weight)
+    ctx.stats = stats
+    return out
+  end,
+  backward = function(ctx, g)
+    return ctx.x:layer_norm_backward(g, ctx.weight, ctx.stats, ctx.needs)
+  end,
+})
+
+Tensor.rms_norm = Function("rms_norm", {
+  forward = function(ctx, x, weight, eps)
+    local out, stats = x:rms_norm_forward(weight, eps)
+    ctx:save("x", x)
+    ctx:save("weight", weight)
+    ctx.stats = stats
+    return out
+  end,
+  backward = function(ctx, g)
+    return ctx.x:rms_norm_backward(g, ctx.weight, ctx.stats, ctx.needs)
+  end,
+})

@@ -1,0 +1,41 @@
+--- The derivatives of matmul and linear, as rows for record.lua.
+--
+-- c = a b gives da = g b^T and db = a^T g. A matrix that met a whole stack of others gets its gradient
+-- from one product over all their rows, instead of a stack of products to be summed.
+
+--- (..., k) as (rows, k).
+local function rows_of(t)
+  return t.ndim == 1 and t:unsqueeze(1) or t:flatten(1, -2)
+end
+
+--- The gradient with the axes that vectors do not have in it: (..., m, n).
+local function as_matrices(g, a_ndim, b_ndim)
+  if b_ndim == 1 then g = g:unsqueeze(-1) end
+  return a_ndim == 1 and g:unsqueeze(-2) or g
+end
+
+local function matmul_left(g, n)
+  local b = n[2]
+  g = as_matrices(g, #n.inputs[1].shape, b.ndim)
+  return g:matmul(b.ndim == 1 and b:unsqueeze(1) or b:t())
+end
+
+local function matmul_right(g, n)
+  local a, vector = n[1], #n.inputs[2].shape == 1
+  g = as_matrices(g, a.ndim, #n.inputs[2].shape)
+  if #n.inputs[2].shape <= 2 then
+    g = rows_of(a):t():matmul(rows_of(g))
+  else
+    g = (a.ndim == 1 and a:unsqueeze(2) or a:t()):matmul(g)
+  end
+  return vector and g:squeeze(-1) or g
+end
+
+return {
+  matmul = { save = { 1, 2 }, matmul_left, matmul_right },
+  linear = { save = { 1, 2 },
+    function(g, n) return g:matmul(n[2]) end,
+    function(g, n) return rows_of(g):t():matmul(rows_of(n[1])) end,
+    function(g) return g end, -- the tape sums it over the rows
+  },
+}

@@ -1,0 +1,29 @@
+--- Products of matrices.
+local check = require "mosaic.check"
+local operand = require "mosaic.tensor.operand"
+local Tensor = require "mosaic.tensor.class"
+
+--- self (..., m, k) times b (..., k, n): leading axes broadcast; a vector on the left is a row, on the
+-- right a column, and the result has no axis for it.
+function Tensor:matmul(b)
+  local c = Tensor.blank()
+  check.call("mosaic_matmul", c, self.c, operand("matmul", "the second operand", b))
+  return Tensor.wrap(c)
+end
+
+--- self (..., k) times weight (n, k) transposed, plus bias (n) where given: (..., n).
+function Tensor:linear(weight, bias)
+  local c = Tensor.blank()
+  check.call("mosaic_linear", c, self.c, operand("linear", "the weight", weight),
+    bias and operand("linear", "the bias", bias) or nil)
+  return Tensor.wrap(c)
+end
+
+local functions = {}
+
+function functions.linear(x, weight, bias)
+  operand("linear", "the input", x)
+  return x:linear(weight, bias)
+end
+
+return functions

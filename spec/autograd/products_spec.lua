@@ -1,0 +1,36 @@
+local mosaic = require "mosaic"
+local close = require "spec.support.close"
+local fill = require "spec.support.fill"
+
+local function leaf(shape, seed) return fill(shape, { seed = seed, requires_grad = true }) end
+
+describe("gradients of products", function()
+  for _, case in ipairs {
+    { { 3, 4 }, { 4, 5 } }, { { 3, 4 }, { 4 } }, { { 2, 3, 4 }, { 4, 5 } }, { { 2, 3, 4 }, { 4 } },
+    { { 2, 3, 4 }, { 2, 4, 5 } }, { { 2, 0 }, { 0, 3 } },
+  } do
+    it(("matmul [%s] x [%s]"):format(table.concat(case[1], ","), table.concat(case[2], ",")), function()
+      mosaic.gradcheck(function(a, b) return a:matmul(b) end, { leaf(case[1], 1), leaf(case[2], 2) })
+    end)
+  end
+
+  it("matmul of permuted operands", function()
+    mosaic.gradcheck(function(a, b) return a:permute(2, 1, 3):matmul(b:t()) end,
+      { leaf({ 2, 3, 4 }, 1), leaf({ 5, 4 }, 2) })
+  end)
+
+  it("linear of a vector and of a stack", function()
+    local w = leaf({ 5, 4 }, 1)
+    for _, shape in ipairs { { 4 }, { 3, 4 }, { 2, 3, 4 }, { 0, 4 } } do
+      mosaic.gradcheck(function(x, weight) return mosaic.linear(x, weight) end, { leaf(shape), w })
+    end
+  end)
+
+  it("sums a weight's gradient over many rows as exactly as over few", function()
+    local x = fill({ 5000, 3 }, { dtype = "f32" })
+    local w = fill({ 2, 3 }, { dtype = "f32", requires_grad = true })
+    local g = fill({ 5000, 2 }, { dtype = "f32", seed = 1 })
+    mosaic.linear(x, w):backward(g)
+    close(w.grad, g:to "f64":t():matmul(x:to "f64"):tolist(), 1e-6)
+  end)
+end)

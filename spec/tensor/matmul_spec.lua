@@ -1,0 +1,143 @@
+local mosaic = require "mosaic"
+local close = require "spec.support.close"
+local plain = require "spec.support.plain"
+local fails = require "spec.support.fails"
+local fill = require "spec.support.fill"
+
+local function product(a, b) return plain.matmul(a:tolist(), b:tolist()) end
+
+describe("matmul", function()
+  it("multiplies matrices of any shape, plain and transposed", function()
+    for _, size in ipairs { { 1, 1, 1 }, { 3, 4, 5 }, { 1, 7, 9 }, { 33, 17, 1 },
+      { 65, 31, 66 }, { 4, 1, 3 } } do
+      local m, k, n = unpack(size)
+      local a, b = fill { m, k }, fill({ k, n }, { seed = 1 })
+      local want = product(a, b)
+      close(a:matmul(b), want)
+      close(a:t():contiguous():t():matmul(b), want)
+      close(a:matmul(b:t():contiguous():t()), want)
+      close(a:t():contiguous():t():matmul(b:t():contiguous():t()), want)
+    end
+  end)
+
+  it("takes operands with any strides", function()
+    local a, b = fill { 8, 10 }, fill({ 10, 12 }, { seed = 1 })
+    local rows, columns = a:slice(1, 1, 8, 2):slice(2, 2, 10, 3), b:slice(1, 4, 6):slice(2, 1, 12, 4)
+    close(rows:matmul(columns), product(rows, columns))
+    local repeated = fill { 1, 3 }:expand(4, 3)
+    close(repeated:matmul(columns), product(repeated, columns))
+    local ones = mosaic.ones { 1, 1, dtype = "f64" }:expand(2, 3)
+    close(ones:matmul(columns), product(ones, columns))
+  end)
+
+  it("multiplies vectors", function()
+    local v, w, a = fill { 5 }, fill({ 5 }, { seed = 1 }), fill({ 5, 3 }, { seed = 2 })
+    close(v:matmul(w), plain.matmul({ v:tolist() }, plain.transpose { w:tolist() })[1][1])
+    close(v:matmul(a), plain.matmul({ v:tolist() }, a:tolist())[1])
+    close(a:t():matmul(v), plain.matmul({ v:tolist() }, a:tolist())[1])
+    assert.same({ 4, 3 }, fill { 4, 2, 3 }:transpose(2, 3):matmul(fill { 2 }).shape)
+  end)
+
+  it("broadcasts leading axes", function()
+    local a, b = fill { 2, 1, 3, 4 }, fill({ 5, 4, 6 }, { seed = 1 })
+    local c = a:matmul(b)
+    assert.same({ 2, 5, 3, 6 }, c.shape)
+    for i = 1, 2 do
+      for j = 1, 5 do close(c[i][j], product(a[i][1], b[j])) end
+    end
+  end)
+
+  it("multiplies a stack by one matrix, whatever the order of the stack's axes", function()
+    local x, w = fill { 3, 70, 2, 8 }, fill({ 8, 5 }, { seed = 1 })
+    for _, order in ipairs { { 1, 2, 3, 4 }, { 1, 3, 2, 4 }, { 3, 2, 1, 4 }, { 2, 1, 4, 3 } } do
+      local view = x:permute(order)
+      local matrix = order[4] == 4 and w or fill({ 2, 5 }, { seed = 2 })
+      local rows = view:contiguous():view(-1, view:size(4))
+      local want = mosaic.tensor(product(rows, matrix), { dtype = "f64" })
+      close(view:matmul(matrix):view(-1, 5), want:tolist())
+    end
+  end)
+
+  it("adds up long sums in f32 as well as in chunks of doubles", function()
+    local a, b = fill({ 3, 9001 }, { dtype = "f32" }), fill({ 9001, 2 }, { dtype = "f32", seed = 1 })
+    close(a:matmul(b), product(a, b), 2e-6)
+  end)
+
+  it("gives the same bits on one and on three threads", function()
+    local C = require "mosaic.ffi"
+    local before = C.mosaic_threads()
+    local function results()
+      local tall = fill({ 1100, 40 }, { dtype = "f32" })
+      local stack = fill({ 6, 70, 70 }, { dtype = "f32" })
+      return { tall:matmul(tall:t():slice(2, 1, 90)), tall:t():matmul(tall), stack:matmul(stack),
+        fill({ 5, 9000 }, { dtype = "f32" }):matmul(fill({ 9000, 7 }, { dtype = "f32" })) }
+    end
+    C.mosaic_set_threads(1)
+    local alone = results()
+    C.mosaic_set_threads(3)
+    local together = results()
+    C.mosaic_set_threads(before)
+    for i, t in ipairs(alone) do assert.same(t:flat(), together[i]:flat()) end
+  end)
+
+  it("sums bf16 and f16 in f32 and integers exactly", function()
+    for dtype, bound in pairs { bf16 = 2 ^ -8, f16 = 2 ^ -11, f32 = 1e-6, i32 = 0, i64 = 0, u8 = 0 } do
+      local a = mosaic.arange(1, 6, { dtype = dtype }):view(3, 2)
+      close(a:matmul(a:t()), product(a, a:t()), bound)
+    end
+    local ones = mosaic.ones { 1, 1000, dtype = "bf16" }
+    assert.equal(1000, ones:matmul(ones:t()):item())
+    local big = mosaic.tensor({ { 2 ^ 40 + 1, 2 ^ 31 } }, { dtype = "i64" })
+    assert.equal(2 ^ 41 + 2 + 3 * 2 ^ 31, big:matmul(mosaic.tensor({ 2, 3 }, { dtype = "i64" })):item())
+  end)
+
+  it("gives zeros for an empty sum and nothing for no rows", function()
+    close(fill { 2, 0 }:matmul(fill { 0, 3 }), { { 0, 0, 0 }, { 0, 0, 0 } })
+    assert.same({ 0, 3 }, fill { 0, 2 }:matmul(fill { 2, 3 }).shape)
+    assert.same({ 0, 4, 3 }, fill { 0, 4, 2 }:matmul(fill { 2, 3 }).shape)
+  end)
+
+  it("names the shapes that do not fit", function()
+    local a = mosaic.zeros { 2, 3 }
+    fails("matmul: f32 [2,3] has 3 columns, f32 [2,3] has 2 rows", function() a:matmul(a) end)
+    fails("matmul: the leading axes of f32 [4,2,3] and f32 [5,3,2] do not broadcast",
+      function() mosaic.zeros { 4, 2, 3 }:matmul(mosaic.zeros { 5, 3, 2 }) end)
+    fails("matmul: expected one dtype, got f32 [2,3] and f64 [3,2]",
+      function() a:matmul(mosaic.zeros { 3, 2, dtype = "f64" }) end)
+    fails("matmul: expected matrices or vectors, got f32 [2,3] and f32 []",
+      function() a:matmul(mosaic.tensor(1)) end)
+    fails("matmul: the second operand must be a tensor, got 3", function() a:matmul(3) end)
+  end)
+end)
+
+describe("linear", function()
+  it("is x times the transposed weight, plus the bias", function()
+    for _, dtype in ipairs { "f64", "f32" } do
+      local bound = dtype == "f64" and 1e-13 or 1e-6
+      local x = fill({ 2, 37, 3, 20 }, { dtype = dtype })
+      local w, b = fill({ 49, 20 }, { dtype = dtype, seed = 1 }), fill({ 49 }, { dtype = dtype, seed = 2 })
+      local want = product(x:view(-1, 20), w:t())
+      close(mosaic.linear(x, w):view(-1, 49), want, bound)
+      for _, row in ipairs(want) do
+        for j, value in ipairs(b:tolist()) do row[j] = row[j] + value end
+      end
+      close(mosaic.linear(x, w, b):view(-1, 49), want, bound)
+      close(mosaic.linear(x[1][1][1], w, b), want[1], bound)
+    end
+  end)
+
+  it("keeps the axis order of a permuted input", function()
+    local x, w, b = fill { 4, 5, 6 }, fill({ 7, 6 }, { seed = 1 }), fill({ 7 }, { seed = 2 })
+    local straight = mosaic.linear(x, w, b)
+    close(mosaic.linear(x:permute(2, 1, 3), w, b), straight:permute(2, 1, 3):tolist())
+  end)
+
+  it("says which sizes it expects", function()
+    local x = mosaic.zeros { 2, 3 }
+    fails("linear: the weight must be [out,3] for the input f32 [2,3], got f32 [3,4]",
+      function() mosaic.linear(x, mosaic.zeros { 3, 4 }) end)
+    fails("linear: the bias must be [4] for the weight f32 [4,3], got f32 [3]",
+      function() mosaic.linear(x, mosaic.zeros { 4, 3 }, mosaic.zeros { 3 }) end)
+    fails("linear: the input must be a tensor, got nil", function() mosaic.linear(nil, x) end)
+  end)
+end)
