@@ -8,6 +8,15 @@
 #define MOSAIC_DEVICE_H
 #include "status.h"
 
+/* One elementwise call. `compute` (f32, f64 or i64) is the type that the arithmetic happens in: the
+ * operands are converted to it, the result from it. */
+typedef struct {
+    enum { MOSAIC_UNARY, MOSAIC_BINARY, MOSAIC_TERNARY } family;
+    int op; /* of that family */
+    mosaic_dtype compute;
+    double alpha, beta, value;
+    const mosaic_tensor *input[3]; /* in a binary call NULL stands for the number `value` */
+} mosaic_elementwise;
 /* What attention works on: borrowed views with two batch axes each (of size 1 where the caller had
  * none): q, out, dout, dq (b0, b1, heads, nq, d), k, v, dk, dv (b0, b1, kv_heads, nk, d), lse,
  * delta (b0, b1, heads, nq). In the options, documents are expanded to (b0, b1, n), keep, bias and
@@ -42,6 +51,11 @@ typedef struct mosaic_device {
     /* Elementwise. out and a have the same sizes (a is expanded). */
     mosaic_status (*copy)(const mosaic_tensor *out, const mosaic_tensor *a);
     mosaic_status (*fill)(const mosaic_tensor *out, double value);
+    mosaic_status (*elementwise)(const mosaic_tensor *out, const mosaic_elementwise *call);
+
+    /* Reductions. out has a's ndim, with size 1 in the reduced axes; a is not empty. */
+    mosaic_status (*reduce)(const mosaic_tensor *out, const mosaic_tensor *a, mosaic_reduce_op op,
+                            double correction);
 
     /* Attention. */
     mosaic_status (*attention)(const mosaic_attention_call *call);

@@ -148,6 +148,125 @@ MOSAIC_API mosaic_status mosaic_convert(mosaic_tensor *out, const mosaic_tensor 
                                         mosaic_dtype dtype, const char *device);
 MOSAIC_API mosaic_status mosaic_fill(mosaic_tensor *out, double value);
 
+/* The dtype that a and b have in common (PyTorch's rule: floats win over integers, wider over
+ * narrower, bf16 with f16 gives f32; a scalar gives way to a tensor of its own kind). */
+MOSAIC_API mosaic_dtype mosaic_promote(const mosaic_tensor *a, const mosaic_tensor *b);
+
+/* One element in, one out; operands broadcast. An operation on integers gives integers where that
+ * makes sense (neg, abs, clamp ...), else f32; predicates give u8. Half types compute in f32. `out`
+ * may be an operand itself: that is the in-place form, which keeps out's dtype. */
+typedef enum {
+    MOSAIC_UNARY_NEG, /* integers stay integers from here */
+    MOSAIC_UNARY_ABS,
+    MOSAIC_UNARY_SIGN,
+    MOSAIC_UNARY_SQUARE,
+    MOSAIC_UNARY_RELU,
+    MOSAIC_UNARY_CLAMP, /* to [alpha, beta] */
+    MOSAIC_UNARY_FLOOR,
+    MOSAIC_UNARY_CEIL,
+    MOSAIC_UNARY_ROUND,      /* half to even */
+    MOSAIC_UNARY_RECIPROCAL, /* floats from here */
+    MOSAIC_UNARY_SQRT,
+    MOSAIC_UNARY_RSQRT,
+    MOSAIC_UNARY_EXP,
+    MOSAIC_UNARY_EXPM1,
+    MOSAIC_UNARY_LOG,
+    MOSAIC_UNARY_LOG2,
+    MOSAIC_UNARY_LOG1P,
+    MOSAIC_UNARY_SIN,
+    MOSAIC_UNARY_COS,
+    MOSAIC_UNARY_TANH,
+    MOSAIC_UNARY_SIGMOID,
+    MOSAIC_UNARY_ERF,
+    MOSAIC_UNARY_GELU,      /* x Phi(x), by erf */
+    MOSAIC_UNARY_GELU_TANH, /* its tanh approximation */
+    MOSAIC_UNARY_SILU,
+    MOSAIC_UNARY_SOFTPLUS,   /* log(1 + exp(alpha x)) / alpha */
+    MOSAIC_UNARY_ELU,        /* beta (x > 0 ? x : alpha (exp(x) - 1)) */
+    MOSAIC_UNARY_LEAKY_RELU, /* x > 0 ? x : alpha x */
+    MOSAIC_UNARY_ISNAN,      /* predicates from here */
+    MOSAIC_UNARY_ISFINITE,
+    MOSAIC_UNARY_LOGICAL_NOT,
+    MOSAIC_UNARY_COUNT,
+} mosaic_unary_op;
+
+typedef enum {
+    MOSAIC_BINARY_ADD, /* a + alpha b */
+    MOSAIC_BINARY_SUB, /* a - alpha b */
+    MOSAIC_BINARY_MUL,
+    MOSAIC_BINARY_DIV, /* of integers: f32 */
+    MOSAIC_BINARY_POW,
+    MOSAIC_BINARY_MAXIMUM, /* NaN wins */
+    MOSAIC_BINARY_MINIMUM,
+    MOSAIC_BINARY_FLOOR_DIVIDE, /* integers: x // 0 = 0 */
+    MOSAIC_BINARY_REMAINDER,    /* Lua's %: the divisor's sign; integers: x % 0 = x */
+    MOSAIC_BINARY_TANH_GRAD,    /* (gradient, result): floats from here */
+    MOSAIC_BINARY_SIGMOID_GRAD,
+    MOSAIC_BINARY_RELU_GRAD,
+    MOSAIC_BINARY_CLAMP_GRAD, /* (gradient, argument) from here */
+    MOSAIC_BINARY_GELU_GRAD,
+    MOSAIC_BINARY_GELU_TANH_GRAD,
+    MOSAIC_BINARY_SILU_GRAD,
+    MOSAIC_BINARY_SOFTPLUS_GRAD,
+    MOSAIC_BINARY_ELU_GRAD,
+    MOSAIC_BINARY_LEAKY_RELU_GRAD,
+    MOSAIC_BINARY_EQ, /* predicates from here */
+    MOSAIC_BINARY_NE,
+    MOSAIC_BINARY_LT,
+    MOSAIC_BINARY_LE,
+    MOSAIC_BINARY_GT,
+    MOSAIC_BINARY_GE,
+    MOSAIC_BINARY_LOGICAL_AND,
+    MOSAIC_BINARY_LOGICAL_OR,
+    MOSAIC_BINARY_LOGICAL_XOR,
+    MOSAIC_BINARY_COUNT,
+} mosaic_binary_op;
+
+typedef enum {
+    MOSAIC_TERNARY_WHERE,   /* a ? b : c, where a is u8 */
+    MOSAIC_TERNARY_LERP,    /* a + c (b - a) */
+    MOSAIC_TERNARY_ADDCMUL, /* a + alpha b c */
+    MOSAIC_TERNARY_ADDCDIV, /* a + alpha b / c */
+    MOSAIC_TERNARY_COUNT,
+} mosaic_ternary_op;
+
+MOSAIC_API mosaic_status mosaic_unary(mosaic_tensor *out, const mosaic_tensor *a,
+                                      mosaic_unary_op op, double alpha, double beta);
+MOSAIC_API mosaic_status mosaic_binary(mosaic_tensor *out, const mosaic_tensor *a,
+                                       const mosaic_tensor *b, mosaic_binary_op op, double alpha,
+                                       double beta);
+/* With a number in place of b (of a, when swapped). The number never changes a float dtype; an
+ * integer tensor with a fraction gives f32. */
+MOSAIC_API mosaic_status mosaic_binary_scalar(mosaic_tensor *out, const mosaic_tensor *a,
+                                              double value, bool swapped, mosaic_binary_op op,
+                                              double alpha, double beta);
+MOSAIC_API mosaic_status mosaic_ternary(mosaic_tensor *out, const mosaic_tensor *a,
+                                        const mosaic_tensor *b, const mosaic_tensor *c,
+                                        mosaic_ternary_op op, double alpha);
+
+/* ---- reductions ----------------------------------------------------------------------------- */
+
+/* Floats keep their dtype, and halves are summed in f32. Sums run in blocks whose totals are
+ * collected in f64, in an order that depends on the sizes only. */
+typedef enum {
+    MOSAIC_REDUCE_SUM, /* of integers: i64 */
+    MOSAIC_REDUCE_PROD,
+    MOSAIC_REDUCE_MIN, /* NaN wins; an error over no elements */
+    MOSAIC_REDUCE_MAX,
+    MOSAIC_REDUCE_ANY, /* u8: is one of them not 0? */
+    MOSAIC_REDUCE_ALL,
+    MOSAIC_REDUCE_MEAN, /* of integers: f32 from here */
+    MOSAIC_REDUCE_VAR,  /* divided by the count less `correction` */
+    MOSAIC_REDUCE_NORM, /* sqrt of the sum of squares */
+    MOSAIC_REDUCE_LOGSUMEXP,
+    MOSAIC_REDUCE_COUNT,
+} mosaic_reduce_op;
+
+/* Over the axes whose bit is set in `axes`; they disappear, or stay with size 1 when keepdim. */
+MOSAIC_API mosaic_status mosaic_reduce(mosaic_tensor *out, const mosaic_tensor *a,
+                                       mosaic_reduce_op op, unsigned axes, bool keepdim,
+                                       double correction);
+
 /* ---- files ---------------------------------------------------------------------------------- */
 
 /* Bytes that belong to somebody else; not necessarily NUL-terminated. */

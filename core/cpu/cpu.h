@@ -10,6 +10,9 @@ void mosaic_cpu_trim(const mosaic_device *self);
 
 mosaic_status mosaic_cpu_copy(const mosaic_tensor *out, const mosaic_tensor *a);
 mosaic_status mosaic_cpu_fill(const mosaic_tensor *out, double value);
+mosaic_status mosaic_cpu_elementwise(const mosaic_tensor *out, const mosaic_elementwise *call);
+mosaic_status mosaic_cpu_reduce(const mosaic_tensor *out, const mosaic_tensor *a,
+                                mosaic_reduce_op op, double correction);
 
 mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call);
 mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call);

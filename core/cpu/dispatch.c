@@ -6,7 +6,9 @@
 
 #define TABLE(name)                                                                                \
     {                                                                                              \
-        .isa = #name, .normalize = &mosaic_cpu_normalize_##name,                                   \
+        .isa = #name, .unary = &mosaic_cpu_unary_##name, .binary = &mosaic_cpu_binary_##name,      \
+        .ternary = &mosaic_cpu_ternary_##name, .convert = &mosaic_cpu_convert_##name,              \
+        .fold = &mosaic_cpu_fold_##name, .normalize = &mosaic_cpu_normalize_##name,                \
         .softmax = &mosaic_cpu_softmax_##name,                                                     \
     }
 

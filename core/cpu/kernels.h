@@ -5,6 +5,57 @@
 #define MOSAIC_CPU_KERNELS_H
 #include "../mosaic.h"
 
+/* ---- elementwise: the arithmetic happens in one of three types, see core/cpu/elementwise.c ----
+ */
+
+enum { MOSAIC_CPU_F32, MOSAIC_CPU_F64, MOSAIC_CPU_I64, MOSAIC_CPU_TYPES };
+
+/* out[i] = f(in[0][i], ...), i < count; step[k] is 1, or 0 where one value serves all (only the
+ * first two inputs of a binary kernel, and not both). param: alpha, beta. Pointers that are equal
+ * are fine, other overlaps are not. */
+typedef void (*mosaic_map_kernel)(int64_t count, void *out, const void *const *in,
+                                  const int64_t *step, const double *param);
+
+typedef struct {
+    mosaic_map_kernel of[MOSAIC_UNARY_COUNT][MOSAIC_CPU_TYPES];
+} mosaic_unary_kernels;
+typedef struct {
+    mosaic_map_kernel of[MOSAIC_BINARY_COUNT][MOSAIC_CPU_TYPES];
+} mosaic_binary_kernels;
+typedef struct {
+    mosaic_map_kernel of[MOSAIC_TERNARY_COUNT][MOSAIC_CPU_TYPES];
+} mosaic_ternary_kernels;
+
+/* Copies count elements between types; steps in bytes. No overlap. */
+typedef void (*mosaic_convert_kernel)(int64_t count, void *to, int64_t to_step, const void *from,
+                                      int64_t from_step);
+typedef struct {
+    mosaic_convert_kernel of[MOSAIC_DTYPE_COUNT][MOSAIC_DTYPE_COUNT]; /* [to][from] */
+} mosaic_convert_kernels;
+
+/* ---- reductions ---- */
+
+typedef enum {
+    MOSAIC_FOLD_SUM,
+    MOSAIC_FOLD_PROD,
+    MOSAIC_FOLD_MIN,
+    MOSAIC_FOLD_MAX,
+    MOSAIC_FOLD_ANY,
+    MOSAIC_FOLD_ALL,
+    MOSAIC_FOLD_SQUARES, /* sum of (x - shift)^2: floats only from here */
+    MOSAIC_FOLD_EXPS,    /* sum of exp(x - shift) */
+    MOSAIC_FOLD_COUNT,
+} mosaic_fold;
+
+/* Folds x (m,n), rows row_step elements apart, into cells that hold a result so far: f64 for the
+ * floats, i64 for integers. rows: one cell and one shift per row; columns: one per column. */
+typedef void (*mosaic_fold_kernel)(int64_t m, int64_t n, const void *x, int64_t row_step,
+                                   void *cells, const double *shift);
+typedef struct {
+    mosaic_fold_kernel rows[MOSAIC_FOLD_COUNT][MOSAIC_CPU_TYPES];
+    mosaic_fold_kernel columns[MOSAIC_FOLD_COUNT][MOSAIC_CPU_TYPES];
+} mosaic_fold_kernels;
+
 /* ---- layer_norm, rms_norm: rows of n elements; weight and bias have n ------------------------ */
 
 typedef struct {
@@ -51,6 +102,11 @@ typedef struct {
 
 typedef struct {
     const char *isa;
+    const mosaic_unary_kernels *unary;
+    const mosaic_binary_kernels *binary;
+    const mosaic_ternary_kernels *ternary;
+    const mosaic_convert_kernels *convert;
+    const mosaic_fold_kernels *fold;
     const mosaic_normalize_kernels *normalize;
     const mosaic_softmax_kernels *softmax;
 } mosaic_cpu_kernels;
@@ -67,6 +123,11 @@ const mosaic_cpu_kernels *mosaic_cpu(void);
 #define MOSAIC_DECLARE_KERNELS(family)                                                             \
     extern const mosaic_##family##_kernels mosaic_cpu_##family##_scalar,                           \
         mosaic_cpu_##family##_avx2, mosaic_cpu_##family##_avx512;
+MOSAIC_DECLARE_KERNELS(unary)
+MOSAIC_DECLARE_KERNELS(binary)
+MOSAIC_DECLARE_KERNELS(ternary)
+MOSAIC_DECLARE_KERNELS(convert)
+MOSAIC_DECLARE_KERNELS(fold)
 MOSAIC_DECLARE_KERNELS(normalize)
 MOSAIC_DECLARE_KERNELS(softmax)
 

@@ -14,6 +14,7 @@ for _, name in ipairs { "tensor", "empty", "zeros", "ones", "full", "arange" } d
   mosaic[name] = create[name]
 end
 
+mosaic.where = require("mosaic.tensor.elementwise").where
 local data = require "mosaic.data"
 mosaic.data, mosaic.load, mosaic.save = data, data.load, data.save
 mosaic.attention = require "mosaic.attention"

@@ -44,21 +44,17 @@ function create.new(where, sizes, ndim, options)
   return options.requires_grad and t:requires_grad_() or t
 end
 
+local function filled(where, value, ...)
+  local sizes, ndim, options = create.sizes(where, ...)
+  local t = create.new(where, sizes, ndim, { dtype = options.dtype, device = options.device })
+  check.call("mosaic_fill", t.c, value)
+  return options.requires_grad and t:requires_grad_() or t
+end
+
 --- A tensor of one value: `full({2, 3, dtype = "f64"}, 0.5)`.
-function create.full(sizes, value)
-  local c_sizes, ndim, options = create.sizes("full", sizes)
-  return create.new("full", c_sizes, ndim, options):fill_(value)
-end
-
-function create.zeros(...)
-  local sizes, ndim, options = create.sizes("zeros", ...)
-  return create.new("zeros", sizes, ndim, options):fill_(0)
-end
-
-function create.ones(...)
-  local sizes, ndim, options = create.sizes("ones", ...)
-  return create.new("ones", sizes, ndim, options):fill_(1)
-end
+function create.full(sizes, value) return filled("full", value, sizes) end
+function create.zeros(...) return filled("zeros", 0, ...) end
+function create.ones(...) return filled("ones", 1, ...) end
 
 --- first, first + step, ..., up to and including last (as Lua's `for`); dtype i64 by default.
 function create.arange(first, last, step, options)

@@ -2,6 +2,9 @@
 local Tensor = require "mosaic.tensor.class"
 require "mosaic.tensor.create"
 require "mosaic.tensor.shape"
+require "mosaic.tensor.like"
+require "mosaic.tensor.elementwise"
+require "mosaic.tensor.reduce"
 require "mosaic.tensor.matmul"
 require "mosaic.tensor.normalize"
 return Tensor
