@@ -311,6 +311,36 @@ MOSAIC_API mosaic_status mosaic_safetensors_save(const char *path, int64_t count
                                                  int64_t metadata_count, const mosaic_text *keys,
                                                  const mosaic_text *values);
 
+/* CSV tables. Reading takes two calls: open finds the wanted rows and the names, parse reads the
+ * cells. Rows count from 0, the header not included, and from the first wanted row on. The texts of
+ * a table live as long as it does, that of a cell until the next call with this table. */
+typedef struct mosaic_csv mosaic_csv;
+typedef struct {
+    int32_t delimiter;          /* ',' */
+    bool header;                /* the first row holds the names */
+    const mosaic_text *missing; /* cells that mean "missing", besides the empty one */
+    int64_t missing_count;
+    int64_t first; /* the first wanted row */
+    int64_t rows;  /* how many; < 0: all that follow */
+} mosaic_csv_options;
+MOSAIC_API mosaic_status mosaic_csv_open(mosaic_csv **table, const char *path,
+                                         const mosaic_csv_options *options);
+MOSAIC_API void mosaic_csv_release(mosaic_csv *table); /* NULL is fine */
+/* Rows of the file; scans, parses nothing. */
+MOSAIC_API mosaic_status mosaic_csv_count(int64_t *rows, const char *path, bool header);
+MOSAIC_API int64_t mosaic_csv_rows(const mosaic_csv *table);
+MOSAIC_API int64_t mosaic_csv_columns(const mosaic_csv *table);
+MOSAIC_API mosaic_text mosaic_csv_name(const mosaic_csv *table, int64_t column);
+/* Checks every wanted row, and reads the numbers of the given columns. */
+MOSAIC_API mosaic_status mosaic_csv_parse(mosaic_csv *table, const int64_t *columns, int64_t count);
+/* Is every cell of a parsed column, in the wanted rows, a number or missing? */
+MOSAIC_API bool mosaic_csv_is_numeric(const mosaic_csv *table, int64_t column);
+/* A new f64 tensor (rows, count) of numeric columns; NaN where a cell is missing. */
+MOSAIC_API mosaic_status mosaic_csv_numeric(mosaic_tensor *out, const mosaic_csv *table,
+                                            const int64_t *columns, int64_t count);
+MOSAIC_API mosaic_status mosaic_csv_cell(mosaic_text *text, bool *missing, mosaic_csv *table,
+                                         int64_t row, int64_t column);
+
 /* ---- attention ------------------------------------------------------------------------------- */
 
 /* Which keys a query sees, and what is added to their scores. All entries combine: a key is seen
