@@ -86,7 +86,7 @@ static mosaic_status make(mosaic_tensor *out, const char *op, int dtype, int ndi
                           const int64_t *size, const mosaic_device *device)
 {
     mosaic_tensor t;
-    int64_t bytes;
+    int64_t bytes = 0;
     MOSAIC_TRY(lay_out(&t, op, dtype, ndim, size, &bytes));
     MOSAIC_TRY(mosaic_storage_new(&t.storage, bytes, device));
     *out = t;

@@ -113,13 +113,18 @@ static int take_signal(lua_State *L)
     return 1;
 }
 
-/* finished(pid) -> exit code (128 + signal when killed), or nil while it runs */
+/* finished(pid) -> exit code (128 + signal when killed) and that signal; nil while it runs */
 static int finished(lua_State *L)
 {
     int status;
     if (waitpid((pid_t)luaL_checkinteger(L, 1), &status, WNOHANG) <= 0) return 0;
-    lua_pushinteger(L, WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
-    return 1;
+    if (!WIFSIGNALED(status)) {
+        lua_pushinteger(L, WEXITSTATUS(status));
+        return 1;
+    }
+    lua_pushinteger(L, 128 + WTERMSIG(status));
+    lua_pushinteger(L, WTERMSIG(status));
+    return 2;
 }
 
 static int send_signal(lua_State *L)

@@ -5,11 +5,11 @@ local SIGINT, SIGKILL, SIGTERM = 2, 9, 15
 local NOT_STARTED = 127
 local GRACE = 4 -- seconds that mpirun has to end a job that failed or was told to stop
 
+--- Cores that this process may run on.
 local function cores()
-  local count = 0
-  local status = io.open "/proc/self/status"
-  local list = status and status:read "*a":match "Cpus_allowed_list:%s*(%S+)" or "0"
-  if status then status:close() end
+  local status = assert(io.open "/proc/self/status")
+  local list, count = status:read("*a"):match "Cpus_allowed_list:%s*(%S+)", 0
+  status:close()
   for first, last in list:gmatch "(%d+)%-?(%d*)" do
     count = count + (last == "" and 1 or last - first + 1)
   end
@@ -40,29 +40,58 @@ local function command(host, plan)
   return words
 end
 
---- The terminal's Ctrl-C reaches mpirun by itself; every other request must be handed on.
-local function hand_on(host, pid, signal)
-  if signal ~= SIGINT or not host.terminal(0) then host.kill(pid, SIGTERM) end
+--- A running mpirun: { pid, fd, stream, code, signal, stopped_by, deadline }.
+local Job = {}
+Job.__index = Job
+
+--- Takes what mpirun wrote; nil when it wrote nothing within `patience` ms.
+function Job:relay(host, patience)
+  local text = self.fd and host.read(self.fd, patience)
+  if not self.fd then host.sleep(patience) end
+  if text == "" then self.fd = nil elseif text then self.stream:feed(text, host.now()) end
+  self.stream:tick(host.now())
+  return text
 end
 
---- Waits for mpirun; returns its exit code and the signal that stopped us, if one did.
-local function supervise(host, pid, fd, stream)
-  local code, deadline, stopped_by, open = nil, nil, nil, true
-  while open or not code do
-    local text = open and host.read(fd, 50) or not open and host.sleep(10) or nil
-    if text == "" then open = false elseif text then stream:feed(text, host.now()) end
-    stream:tick(host.now())
-    if code and not text then break end -- mpirun is gone, and silent whoever holds its pipe
-    code = code or host.finished(pid)
-    local signal = host.caught()
-    if signal then
-      if stopped_by then deadline = 0 else hand_on(host, pid, signal) end
-      stopped_by = stopped_by or signal
-    end
-    deadline = deadline or ((stopped_by or stream.reported) and host.now() + GRACE)
-    if not code and deadline and host.now() > deadline then host.kill(pid, SIGKILL) end
+--- Hands a request to stop on to mpirun; the terminal's Ctrl-C has reached it already. A second
+-- request does not wait.
+function Job:obey(host, signal)
+  if self.stopped_by then
+    self.deadline = 0
+  elseif signal ~= SIGINT or not host.terminal(0) then
+    host.kill(self.pid, SIGTERM)
   end
-  return code, stopped_by
+  self.stopped_by = self.stopped_by or signal
+end
+
+--- Kills an mpirun that does not come to an end although its job has to.
+function Job:hurry(host)
+  local ending = self.stopped_by or self.stream.reported
+  self.deadline = self.deadline or (ending and host.now() + GRACE)
+  if self.deadline and host.now() > self.deadline then host.kill(self.pid, SIGKILL) end
+end
+
+--- Returns when mpirun is gone and nothing of what it wrote is left.
+function Job:supervise(host)
+  local text
+  repeat
+    text = self:relay(host, 50)
+    if not self.code then self.code, self.signal = host.finished(self.pid) end
+    local signal = host.caught()
+    if signal then self:obey(host, signal) end
+    if not self.code then self:hurry(host) end
+  until self.code and not text
+  self.stream:close()
+  if self.code ~= 0 or self.stopped_by then host.reap() end
+end
+
+--- What only the launcher knows about the end.
+function Job:explain(host)
+  if self.code == NOT_STARTED then
+    host.write_error "mosaic-lua: -n needs Open MPI's mpirun; scripts/setup installs it\n"
+  elseif self.signal and not self.stopped_by and not self.stream.reported then
+    host.write_error(("mosaic-lua: mpirun was ended by signal %d\n"):format(self.signal))
+  end
 end
 
 return function(host, plan)
@@ -72,12 +101,8 @@ return function(host, plan)
     host.write_error(("mosaic-lua: cannot start %s: %s\n"):format(words[1], fd))
     return 1
   end
-  local stream = relay.new(host.write_error)
-  local code, stopped_by = supervise(host, pid, fd, stream)
-  stream:close()
-  if code ~= 0 or stopped_by then host.reap() end
-  if code == NOT_STARTED then
-    host.write_error "mosaic-lua: -n needs Open MPI's mpirun; scripts/setup installs it\n"
-  end
-  return stopped_by and 128 + stopped_by or code
+  local job = setmetatable({ pid = pid, fd = fd, stream = relay.new(host.write_error) }, Job)
+  job:supervise(host)
+  job:explain(host)
+  return job.stopped_by and 128 + job.stopped_by or job.code
 end

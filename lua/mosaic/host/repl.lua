@@ -16,12 +16,14 @@ local function compile(text)
   return chunk, wrong, wrong ~= nil and wrong:find("'<eof>'", 1, true) ~= nil
 end
 
---- A whole chunk from the terminal: nil at the end of the input, false after Ctrl-C.
+--- A whole chunk from the terminal: nil at the end of the input, false after Ctrl-C; then the compiled
+-- chunk, or nil and a message.
 local function read_chunk(host)
   local text, prompt = nil, "> "
   while true do
     local line = host.read_line(prompt)
-    if not line then return line, text end
+    if not line then return line end
+    if line:find "%S" then host.remember(line, history) end
     text = text and text .. "\n" .. line or line
     local chunk, wrong, unfinished = compile(text)
     if chunk or not unfinished then return text, chunk, wrong end
@@ -44,16 +46,25 @@ local function evaluate(host, chunk)
   if not ok then host.write_error(text .. "\n") end
 end
 
+local function load_mosaic(host)
+  local ok, mosaic = pcall(require, "mosaic")
+  if ok then _G.mosaic = mosaic else host.write_error(("mosaic is not loaded: %s\n"):format(mosaic)) end
+end
+
 return function(host)
+  load_mosaic(host)
   local editing = host.open_editor(function(word) return complete(word, _G) end, history)
   print(("mosaic-lua %s (%s)%s"):format(host.version, jit.version,
     host.terminal(0) and not editing and ", install libedit2 for line editing" or ""))
   while true do
     local text, chunk, wrong = read_chunk(host)
     if text == nil then break end
-    if text and text:find "%S" then
-      host.remember(text, history)
-      if chunk then evaluate(host, chunk) else host.write_error(wrong .. "\n") end
+    if text == false then
+      print()
+    elseif chunk then
+      evaluate(host, chunk)
+    else
+      host.write_error(wrong .. "\n")
     end
   end
   if host.terminal(0) then print() end

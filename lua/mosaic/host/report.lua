@@ -23,6 +23,7 @@ function report.traceback(value)
     kept[#kept + 1] = line
   end
   while kept[#kept]:find "^%s*%[C%]: " or kept[#kept]:find "^%s*%[builtin#" do kept[#kept] = nil end
+  if kept[#kept] == "stack traceback:" then kept[#kept] = nil end
   return table.concat(kept, "\n")
 end
 

@@ -69,8 +69,9 @@ local function fail(host, text, place, status)
 end
 
 local function run_here(host, plan, arg, place)
+  local prompt = plan.interactive or (not plan.script and #plan.steps == 0 and host.terminal(0))
   _G.arg = arg
-  if #plan.steps > 0 or plan.interactive then preload_mosaic(_G) end
+  if #plan.steps > 0 then preload_mosaic(_G) end
   host.catch_interrupt(place.size == 1)
   local ok, text = run_chunks(chunks(host, plan), _G, arg)
   local interrupted = host.catch_interrupt(false)
@@ -78,7 +79,6 @@ local function run_here(host, plan, arg, place)
     local status = fail(host, text, place, interrupted and INTERRUPTED or ERROR)
     if not plan.interactive then return status end
   end
-  local prompt = plan.interactive or (not plan.script and #plan.steps == 0 and host.terminal(0))
   return prompt and require "mosaic.host.repl"(host) or OK
 end
 

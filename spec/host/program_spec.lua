@@ -1,0 +1,106 @@
+local program = require "spec.support.program"
+
+--- Runs mosaic-lua on a script with this text; SCRIPT in the arguments stands for its path.
+local function run(text, arguments, options)
+  local path = program.script(text)
+  local result = program(((arguments or "SCRIPT"):gsub("SCRIPT", path)), options)
+  os.remove(path)
+  return result, path
+end
+
+describe("mosaic-lua", function()
+  it("runs -l, -e and the script in order, with arg as in lua", function()
+    local result, path = run("print(s, arg[0], arg[1], arg[2], #arg, arg[-1], ...)",
+      "-l mosaic.nearest -e 's = require \"mosaic.nearest\"(\"ab\", {\"abc\"})' SCRIPT one 'two words'")
+    assert.equal("", result.err)
+    assert.equal(("abc\t%s\tone\ttwo words\t2\t%s\tone\ttwo words\n"):format(path,
+      "s = require \"mosaic.nearest\"(\"ab\", {\"abc\"})"), result.out)
+    assert.equal(0, result.status)
+  end)
+
+  it("reads a script from standard input", function()
+    assert.equal("7\n", program("", { stdin = "print(3 + 4)" }).out)
+    assert.equal("a\n", program("- a", { stdin = "print(...)" }).out)
+  end)
+
+  it("has mosaic at hand in -e, and only there", function()
+    assert.equal("6\n", program("-e 'print(mosaic.arange(1, 6):numel())'").out)
+    assert.equal("nil\n", (run "print(mosaic)").out)
+  end)
+
+  it("ends with 1, the position and a traceback after an error", function()
+    local result, path = run "local function f() error 'boom' end\n\nf()"
+    assert.equal(1, result.status)
+    assert.equal(("mosaic-lua: %s:1: boom\nstack traceback:\n\t[C]: in function 'error'\n"
+      .. "\t%s:1: in function 'f'\n\t%s:3: in main chunk\n"):format(path, path, path), result.err)
+  end)
+
+  it("names the line of a wrong call, not one inside the library", function()
+    local result, path = run "local mosaic = require 'mosaic'\nmosaic.zeros(2):size(0)"
+    assert.equal(1, result.status)
+    assert.equal(("mosaic-lua: %s:2: size: axis 0 does not exist: axes count from 1, or from -1 backwards")
+      :format(path), result.err:match "[^\n]*")
+  end)
+
+  it("shows error objects", function()
+    assert.matches("^mosaic%-lua: %(error object is a table value%)\n", (run "error {}").err)
+    assert.matches("^mosaic%-lua: text\n",
+      (run "error(setmetatable({}, { __tostring = function() return 'text' end }))").err)
+  end)
+
+  it("ends with 1 for a file that is missing or does not parse", function()
+    local result = program "nowhere.lua"
+    assert.equal(1, result.status)
+    assert.equal("mosaic-lua: cannot open nowhere.lua: No such file or directory\n", result.err)
+    local path
+    result, path = run "x = = 1"
+    assert.equal(("mosaic-lua: %s:1: unexpected symbol near '='\n"):format(path), result.err)
+  end)
+
+  it("passes the status of os.exit on", function()
+    assert.equal(7, run("os.exit(7)").status)
+    assert.equal(0, run("os.exit(true)").status)
+  end)
+
+  it("ends with 2 and a suggestion for a wrong command line", function()
+    local result = program "--verison"
+    assert.equal(2, result.status)
+    assert.equal("mosaic-lua: unknown option '--verison', did you mean '--version'?\n"
+      .. "Try 'mosaic-lua --help'.\n", result.err)
+  end)
+
+  it("refuses bytecode, as a script and as a module", function()
+    local result = run(string.dump(function() print "ran" end, true))
+    assert.equal(1, result.status)
+    assert.matches("attempt to load chunk with wrong mode", result.err)
+    local folder = os.tmpname()
+    os.remove(folder)
+    result = program.shell(("mkdir %s && luajit -b -e 'return 1' %s/compiled.lua && "
+      .. "env LUA_PATH='%s/?.lua' %s -l compiled; status=$?; rm -r %s; exit $status"):format(
+      folder, folder, folder, program.path, folder))
+    assert.matches("attempt to load chunk with wrong mode", result.err)
+  end)
+
+  it("prints its usage and its versions", function()
+    local result = program "--help"
+    assert.equal(0, result.status)
+    assert.matches("^usage: mosaic%-lua %[options%] %[script %[arguments%]%]\n", result.out)
+    assert.matches("^mosaic%-lua %d+%.%d+%.%d+ %(LuaJIT 2%.1%S*, %w+%)\n$", program("--version").out)
+  end)
+
+  it("starts in less than 20 ms", function()
+    local fastest = math.huge
+    for _ = 1, 5 do fastest = math.min(fastest, program("-e ''").seconds) end
+    local shell = program.shell("true").seconds
+    if os.getenv "ASAN_OPTIONS" then return end
+    assert(fastest - shell < 0.020, ("took %.1f ms"):format(1000 * (fastest - shell)))
+  end)
+
+  it("explains a job that a foreign launcher started", function()
+    local result = run("print 'ran'", "SCRIPT", { env = "PMI_RANK=0 PMI_SIZE=4" })
+    assert.equal(1, result.status)
+    assert.matches("was started as one of 4 ranks by MPICH's mpirun", result.err)
+    result = run("print 'ran'", "SCRIPT", { env = "PMI_RANK=1 PMI_SIZE=4" })
+    assert.same({ 1, "", "" }, { result.status, result.out, result.err })
+  end)
+end)

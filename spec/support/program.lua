@@ -1,0 +1,51 @@
+--- Runs mosaic-lua as a user would: `program("-n 2 script.lua", { stdin =, env = "A=1" })` returns
+-- { status =, out =, err =, seconds = }. The command is a shell's; `script(text)` writes a file for it.
+local ffi = require "ffi"
+
+ffi.cdef [[
+struct mosaic_spec_time { long seconds, nanoseconds; };
+int clock_gettime(int clock, struct mosaic_spec_time *time);
+]]
+
+local folder = (os.getenv "MOSAIC_LIB" or "build/libmosaic.so"):match "^(.*/)"
+
+local function now()
+  local time = ffi.new "struct mosaic_spec_time"
+  ffi.C.clock_gettime(1, time)
+  return tonumber(time.seconds) + 1e-9 * tonumber(time.nanoseconds)
+end
+
+local function take(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  os.remove(path)
+  return text
+end
+
+local program = { path = folder .. "mosaic-lua", now = now }
+
+--- A temporary Lua file with the text; its path. The caller removes it.
+function program.script(text)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+  return path
+end
+
+--- Runs a shell command; status is the exit status.
+function program.shell(command, options)
+  local out, err, input = os.tmpname(), os.tmpname(), program.script(options and options.stdin or "")
+  local start = now()
+  local status = os.execute(("{ %s; } <%s >%s 2>%s"):format(command, input, out, err))
+  os.remove(input)
+  return { status = status / 256, out = take(out), err = take(err), seconds = now() - start }
+end
+
+return setmetatable(program, {
+  __call = function(_, arguments, options)
+    local env = options and options.env or ""
+    return program.shell(("env %s %s %s"):format(env, program.path, arguments), options)
+  end,
+})
