@@ -137,6 +137,10 @@ MOSAIC_API mosaic_status mosaic_tensor_read_f64(double *values, const mosaic_ten
                                                 int64_t count);
 MOSAIC_API mosaic_status mosaic_tensor_write_f64(const mosaic_tensor *a, const double *values,
                                                  int64_t count);
+/* The bytes of a contiguous tensor as they are; `bytes` is all of them. */
+MOSAIC_API mosaic_status mosaic_tensor_read_bytes(void *to, const mosaic_tensor *a, int64_t bytes);
+MOSAIC_API mosaic_status mosaic_tensor_write_bytes(const mosaic_tensor *a, const void *from,
+                                                   int64_t bytes);
 
 /* ---- elementwise ---------------------------------------------------------------------------- */
 
@@ -437,6 +441,147 @@ MOSAIC_API mosaic_status mosaic_rms_norm_backward(mosaic_tensor *dx, mosaic_tens
                                                   const mosaic_tensor *g, const mosaic_tensor *x,
                                                   const mosaic_tensor *weight,
                                                   const mosaic_tensor *stats);
+
+/* ---- communicators -------------------------------------------------------------------------- */
+
+/* One rank's end of a group of ranks. Ranks count from 0. Every operation starts and hands out a
+ * request; its results are there when the request is complete. All ranks of a communicator start
+ * the same collectives in the same order; requests may be waited for in any order. Tensors are host
+ * tensors with any strides; a request keeps the storages that it touches until it is complete, also
+ * when its handle is released before.
+ *
+ * Every message carries an envelope (kind, dtype, reduction, root, counts). One that differs from
+ * what the receiver expects is MOSAIC_ECOMM and names both sides.
+ *
+ * `mark` is a set of up to 8 bits that travels with every message of the operation, along trees
+ * too; mosaic_request_marks has the bits of all messages that arrived. */
+typedef struct mosaic_comm mosaic_comm;
+typedef struct mosaic_request mosaic_request;
+
+typedef enum {
+    MOSAIC_COMM_SEND,
+    MOSAIC_COMM_RECV,
+    MOSAIC_COMM_SENDRECV,
+    MOSAIC_COMM_BROADCAST,
+    MOSAIC_COMM_REDUCE,
+    MOSAIC_COMM_ALL_REDUCE,
+    MOSAIC_COMM_ALL_GATHER,
+    MOSAIC_COMM_REDUCE_SCATTER,
+    MOSAIC_COMM_ALL_TO_ALL,
+    MOSAIC_COMM_GATHER,
+    MOSAIC_COMM_SCATTER,
+    MOSAIC_COMM_EXSCAN,
+    MOSAIC_COMM_BARRIER,
+    MOSAIC_COMM_KINDS,
+} mosaic_comm_kind;
+
+/* Reductions go over the ranks in ascending order, whatever the transport: same bits everywhere.
+ * bf16 and f16 accumulate in f32 and are rounded once; integers wrap; min and max pass NaN on. */
+typedef enum {
+    MOSAIC_COMM_SUM,
+    MOSAIC_COMM_PROD,
+    MOSAIC_COMM_MIN,
+    MOSAIC_COMM_MAX,
+} mosaic_comm_reduction;
+
+typedef struct {
+    int64_t calls;
+    int64_t bytes_sent; /* payload that went to other ranks, envelopes apart */
+    int64_t bytes_received;
+} mosaic_comm_counters;
+
+/* size ranks in this thread; ranks[i] becomes rank i. With size 1: a world of one's own. */
+MOSAIC_API mosaic_status mosaic_comm_new_virtual(mosaic_comm **ranks, int size);
+/* This process's end of the MPI world; opens libmosaic_mpi.so and starts MPI on first use. */
+MOSAIC_API mosaic_status mosaic_comm_new_mpi(mosaic_comm **comm);
+MOSAIC_API void mosaic_comm_release(mosaic_comm *comm);
+/* Ends a virtual world for all its ranks: what is in flight is dropped and fails. */
+MOSAIC_API void mosaic_comm_end_world(mosaic_comm *comm);
+/* Ends the whole MPI job with this exit code; returns when MPI is not running. */
+MOSAIC_API void mosaic_comm_abort(int code);
+
+MOSAIC_API int mosaic_comm_rank(const mosaic_comm *comm);
+MOSAIC_API int mosaic_comm_size(const mosaic_comm *comm);
+MOSAIC_API int mosaic_comm_world_rank(const mosaic_comm *comm, int rank);
+MOSAIC_API const char *mosaic_comm_transport(const mosaic_comm *comm); /* "virtual", "mpi" */
+MOSAIC_API const char *mosaic_process_name(void);                      /* "host pid 4711" */
+MOSAIC_API const char *mosaic_comm_library(void); /* the MPI in use, in its own words */
+/* Messages that this rank has started or completed, in all communicators of its world. */
+MOSAIC_API int64_t mosaic_comm_events(const mosaic_comm *comm);
+/* Makes progress; how many operations of this rank, in all communicators of its world, are under
+ * way after that? And the oldest of them: "send f32[4] to rank 1". */
+MOSAIC_API int mosaic_comm_poll(mosaic_comm *comm);
+MOSAIC_API const char *mosaic_comm_oldest(const mosaic_comm *comm);
+MOSAIC_API const char *mosaic_comm_kind_name(mosaic_comm_kind kind);
+MOSAIC_API void mosaic_comm_counters_read(mosaic_comm_counters *counters, const mosaic_comm *comm,
+                                          mosaic_comm_kind kind);
+MOSAIC_API void mosaic_comm_counters_reset(mosaic_comm *comm);
+
+/* A sub-communicator of the ranks with the same color (< 0: none, *out becomes NULL), ordered by
+ * key, then by rank. First the ranks exchange a table (i64, one row per rank), then each makes its
+ * own end from it. */
+MOSAIC_API mosaic_status mosaic_comm_split_start(mosaic_request **request, mosaic_comm *comm,
+                                                 mosaic_tensor *table, int64_t color, int64_t key);
+MOSAIC_API mosaic_status mosaic_comm_split_finish(mosaic_comm **out, mosaic_comm *comm,
+                                                  const mosaic_tensor *table);
+
+/* Point to point: tags are 0..32767 (and up to 65535 inside Mosaic). A send is complete when it
+ * has been received, or buffered by MPI. to or from < 0: that half is left out. */
+MOSAIC_API mosaic_status mosaic_comm_send(mosaic_request **request, mosaic_comm *comm,
+                                          const mosaic_tensor *a, int to, int tag);
+MOSAIC_API mosaic_status mosaic_comm_recv(mosaic_request **request, mosaic_comm *comm,
+                                          mosaic_tensor *out, int from, int tag);
+MOSAIC_API mosaic_status mosaic_comm_sendrecv(mosaic_request **request, mosaic_comm *comm,
+                                              mosaic_tensor *out, int from, const mosaic_tensor *a,
+                                              int to, int tag, int mark);
+
+MOSAIC_API mosaic_status mosaic_comm_barrier(mosaic_request **request, mosaic_comm *comm);
+/* out <- root's a; a gives shape and dtype on every rank. Binomial tree. */
+MOSAIC_API mosaic_status mosaic_comm_broadcast(mosaic_request **request, mosaic_comm *comm,
+                                               mosaic_tensor *out, const mosaic_tensor *a, int root,
+                                               int mark);
+/* From 4 KiB on in two steps, 2 (p-1)/p of a's bytes sent by each rank; below in one, (p-1) of
+ * them. With root >= 0 (MOSAIC_COMM_REDUCE) the result is only valid there. out may be a. */
+MOSAIC_API mosaic_status mosaic_comm_all_reduce(mosaic_request **request, mosaic_comm *comm,
+                                                mosaic_tensor *out, const mosaic_tensor *a,
+                                                mosaic_comm_reduction op, int root, int mark);
+/* sizes[r] is rank r's size along axis; all other sizes are equal on all ranks. */
+MOSAIC_API mosaic_status mosaic_comm_all_gather(mosaic_request **request, mosaic_comm *comm,
+                                                mosaic_tensor *out, const mosaic_tensor *a,
+                                                int axis, const int64_t *sizes, int mark);
+MOSAIC_API mosaic_status mosaic_comm_reduce_scatter(mosaic_request **request, mosaic_comm *comm,
+                                                    mosaic_tensor *out, const mosaic_tensor *a,
+                                                    int axis, const int64_t *sizes,
+                                                    mosaic_comm_reduction op, int mark);
+/* Other ranks than root get and give size 0 along axis (gather: out, scatter: a, of which they only
+ * need the other sizes). */
+MOSAIC_API mosaic_status mosaic_comm_gather(mosaic_request **request, mosaic_comm *comm,
+                                            mosaic_tensor *out, const mosaic_tensor *a, int axis,
+                                            const int64_t *sizes, int root, int mark);
+MOSAIC_API mosaic_status mosaic_comm_scatter(mosaic_request **request, mosaic_comm *comm,
+                                             mosaic_tensor *out, const mosaic_tensor *a, int axis,
+                                             const int64_t *sizes, int root, int mark);
+/* a is cut along split_axis into split_sizes[r] for rank r; what rank r sends has
+ * concat_sizes[r] along concat_axis, where the pieces are joined in rank order. */
+MOSAIC_API mosaic_status mosaic_comm_all_to_all(mosaic_request **request, mosaic_comm *comm,
+                                                mosaic_tensor *out, const mosaic_tensor *a,
+                                                int split_axis, const int64_t *split_sizes,
+                                                int concat_axis, const int64_t *concat_sizes,
+                                                int mark);
+/* out <- the sum over all lower ranks (reverse: all higher ones); zeros where there are none. */
+MOSAIC_API mosaic_status mosaic_comm_exscan(mosaic_request **request, mosaic_comm *comm,
+                                            mosaic_tensor *out, const mosaic_tensor *a,
+                                            bool reverse, int mark);
+
+/* MOSAIC_OK when complete, MOSAIC_PENDING, or the error that ended it. Both let every operation
+ * of this rank make progress; wait for at most so many seconds (0 is test). */
+MOSAIC_API mosaic_status mosaic_request_wait(mosaic_request *request, double seconds);
+MOSAIC_API int mosaic_request_marks(const mosaic_request *request);
+MOSAIC_API void mosaic_request_release(mosaic_request *request);
+/* "all_reduce f32[65536] sum #3" and "from ranks 1, 2" (of the world): whose messages are missing.
+ * Valid until the next call in this thread. */
+MOSAIC_API const char *mosaic_request_describe(const mosaic_request *request);
+MOSAIC_API const char *mosaic_request_peers(const mosaic_request *request);
 
 /* Cached text of this header, for mosaic/ffi.lua. */
 MOSAIC_API const char *mosaic_cdef(void);

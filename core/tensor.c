@@ -422,3 +422,29 @@ mosaic_status mosaic_tensor_write_f64(const mosaic_tensor *a, const double *valu
     mosaic_tensor_clear(&wide);
     return status;
 }
+
+static mosaic_status check_bytes(const char *op, const mosaic_tensor *a, int64_t bytes)
+{
+    MOSAIC_TRY(mosaic_check_operands(op, a, NULL));
+    MOSAIC_REQUIRE(mosaic_tensor_is_contiguous(a), "%s: %s is not contiguous", op,
+                   mosaic_tensor_describe(a));
+    int64_t own = mosaic_tensor_numel(a) * mosaic_dtype_bytes((mosaic_dtype)a->dtype);
+    MOSAIC_REQUIRE(bytes == own, "%s: %s has %lld bytes, not %lld", op, mosaic_tensor_describe(a),
+                   (long long)own, (long long)bytes);
+    return MOSAIC_OK;
+}
+
+mosaic_status mosaic_tensor_read_bytes(void *to, const mosaic_tensor *a, int64_t bytes)
+{
+    MOSAIC_TRY(check_bytes("read_bytes", a, bytes));
+    const mosaic_device *device = mosaic_device_of(a);
+    return bytes ? device->to_host(device, to, mosaic_data(a), bytes) : MOSAIC_OK;
+}
+
+mosaic_status mosaic_tensor_write_bytes(const mosaic_tensor *a, const void *from, int64_t bytes)
+{
+    MOSAIC_TRY(check_bytes("write_bytes", a, bytes));
+    const mosaic_device *device = mosaic_device_of(a);
+    mosaic_tensor_note_write(a);
+    return bytes ? device->from_host(device, mosaic_data(a), from, bytes) : MOSAIC_OK;
+}

@@ -8,10 +8,11 @@ local check = {}
 local OK, ENOMEM = C.MOSAIC_OK, C.MOSAIC_ENOMEM
 local library = debug.getinfo(1, "S").source:match "^(.*)check%.lua$"
 
---- "file:line: " of the innermost caller outside the library; "" when there is none.
-function check.where()
-  for level = 3, 200 do
-    local info = debug.getinfo(level, "Sl")
+--- "file:line: " of the innermost caller outside the library, in this or a suspended coroutine; "" when
+-- there is none.
+function check.where(thread)
+  for level = thread and 0 or 3, 200 do
+    local info = thread and debug.getinfo(thread, level, "Sl") or not thread and debug.getinfo(level, "Sl")
     if not info then return "" end
     if info.what ~= "C" and info.source:sub(1, #library) ~= library then
       return ("%s:%d: "):format(info.short_src, info.currentline)

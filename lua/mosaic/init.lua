@@ -10,6 +10,10 @@ local mosaic = {
   checkpoint = autograd.checkpoint,
 }
 
+local comm = require "mosaic.comm"
+mosaic.comm = comm
+mosaic.virtual = comm.spawn
+
 for _, name in ipairs { "tensor", "empty", "zeros", "ones", "full", "arange" } do
   mosaic[name] = create[name]
 end

@@ -1,0 +1,92 @@
+--- Messages between two ranks, and the barrier. Only sendrecv carries a gradient back.
+-- Messages from one rank to another with the same tag (0..32767, default 0) arrive in the order in which
+-- they were sent. A send waits for its receiver: two ranks that both send first wait for ever.
+local check = require "mosaic.check"
+local create = require "mosaic.tensor.create"
+local Tensor = require "mosaic.tensor"
+local Comm = require "mosaic.comm.class"
+local operation = require "mosaic.comm.record"
+local Request = require "mosaic.comm.request"
+
+local BACKWARD = 32768 -- added to the tag on the way back
+
+local function check_options(where, options, ...)
+  options = check.options(where, options or {}, { "tag", "async", ... })
+  local tag = options.tag or 0
+  check.integer(where, "tag", tag, 0)
+  if tag >= BACKWARD then check.fail("%s: tags are 0..%d, got %d", where, BACKWARD - 1, tag) end
+  return options, tag
+end
+
+local function check_tensor(where, x)
+  if not Tensor.is(x) then check.fail("%s: expected a tensor, got %s", where, check.show(x)) end
+end
+
+local function finish(request, options)
+  if options.async then return request end
+  return request:wait()
+end
+
+--- Sends x to rank `to`; options: tag, async.
+function Comm:send(x, to, options)
+  check_tensor("send", x)
+  self:check_rank("send", "to", to)
+  local tag
+  options, tag = check_options("send", options)
+  return finish(Request.start(self, nil, "mosaic_comm_send", x.c, to, tag), options)
+end
+
+--- Receives into an existing tensor (any strides) from rank `from`, and returns it.
+function Comm:recv(into, from, options)
+  check_tensor("recv", into)
+  self:check_rank("recv", "from", from)
+  local tag
+  options, tag = check_options("recv", options)
+  into:refuse_in_place "recv"
+  local function result() return into end
+  return finish(Request.start(self, result, "mosaic_comm_recv", into.c, from, tag), options)
+end
+
+--- The C view that will hold what arrives; size 0 where nothing does.
+local function new_result(x, from, shape, options)
+  local like = from and (shape or x and x.shape) or { 0 }
+  if not like then check.fail "sendrecv: the shape of what arrives is missing" end
+  return create.empty { dtype = options.dtype or x and x.dtype, unpack(like) }.c
+end
+
+--- The operation itself, on checked arguments. Backward sends the same way back, to whom it concerns.
+local function exchange(comm, x, to, from, shape, tag, options)
+  local function backward(g, own, peers)
+    local source, target = own and to or nil, peers and from or nil
+    if not (source or target) then return nil end
+    local back = exchange(comm, g, target, source, x and x.shape, tag + BACKWARD, { dtype = g.dtype })
+    return source and back
+  end
+  local call = {
+    name = "sendrecv", x = to and x or nil, out = new_result(x, from, shape, options),
+    backward = backward, async = options.async,
+  }
+  return operation(comm, call, function(out, mark)
+    return out, from or -1, to and x.c or nil, to or -1, tag, mark
+  end)
+end
+
+--- Sends x to rank `to` while receiving from rank `from`; returns what arrived. Either rank may be nil.
+-- `shape` is that of the arriving tensor (default: x's); its dtype is x's, or options.dtype.
+function Comm:sendrecv(x, to, from, shape, options)
+  local where = "sendrecv"
+  if x ~= nil or to then check_tensor(where, x) end
+  if to then self:check_rank(where, "to", to) end
+  if from then self:check_rank(where, "from", from) end
+  local tag
+  options, tag = check_options(where, options, "dtype")
+  return exchange(self, x, to, from, shape, tag, options)
+end
+
+--- Returns when all ranks have come here.
+function Comm:barrier(options)
+  options = check.options("barrier", options or {}, { "async" })
+  return finish(Request.start(self, nil, "mosaic_comm_barrier"), options)
+end
+
+return Comm

@@ -1,0 +1,99 @@
+--- An operation under way: `request:wait()` gives its result, `request:test()` says whether it is there.
+-- A request that nobody waits for goes on inside the communicator until it is complete.
+local ffi = require "ffi"
+local C = require "mosaic.ffi"
+local check = require "mosaic.check"
+
+local PENDING = C.MOSAIC_PENDING
+local SLICE = 0.05 -- seconds in C at a time; in between, Lua sees signals
+
+local Request = {}
+Request.__index = Request
+
+local handle_t = ffi.typeof "mosaic_request *[1]"
+
+--- Calls the C function `name`(request, comm, ...); `finish(marks)` makes the result when complete.
+function Request.start(comm, finish, name, ...)
+  local out = handle_t()
+  check.call(name, out, comm.handle, ...)
+  local handle = ffi.gc(out[0], C.mosaic_request_release)
+  return setmetatable({ handle = handle, comm = comm, finish = finish }, Request)
+end
+
+--- "recv f32[4] from rank 1"
+function Request:describe()
+  local what, peers = C.mosaic_request_describe(self.handle), C.mosaic_request_peers(self.handle)
+  return ("%s %s"):format(ffi.string(what), ffi.string(peers))
+end
+
+--- Seconds that an operation may take before it ends the job.
+local function timeout()
+  local text = os.getenv "MOSAIC_TIMEOUT"
+  local seconds = tonumber(text or 300)
+  if not seconds or seconds <= 0 then
+    check.fail("MOSAIC_TIMEOUT must be a positive number of seconds, got %q", text)
+  end
+  return seconds
+end
+
+--- Other ranks wait for us as much as we for them: the job cannot go on, so it ends here.
+local function give_up(self, seconds)
+  local comm, line = self.comm, check.where():gsub(": $", "")
+  io.stderr:write(("mosaic: rank %d/%d (%s): %s not complete after %.1f s (%s)\n"):format(comm.rank,
+    comm.size, ffi.string(C.mosaic_process_name()), self:describe(), seconds, line))
+  C.mosaic_comm_abort(86)
+  os.exit(86)
+end
+
+--- Another process answers: stay in C, in slices.
+local function wait_for_processes(self)
+  local status, waited, limit = C.mosaic_request_wait(self.handle, SLICE), 0, nil
+  while status == PENDING do
+    limit, waited = limit or timeout(), waited + SLICE
+    if waited >= limit then give_up(self, waited) end
+    status = C.mosaic_request_wait(self.handle, math.min(SLICE, limit - waited))
+  end
+  return status
+end
+
+--- Other ranks of this thread answer: let them run. Without a scheduler there is nobody.
+local function wait_for_coroutines(self)
+  local host, status = self.comm.host, C.mosaic_request_wait(self.handle, 0)
+  while status == PENDING do
+    if not host then
+      check.fail("deadlock: rank 0 waits for %s, and there is no other rank", self:describe())
+    end
+    host:pause(self)
+    status = C.mosaic_request_wait(self.handle, 0)
+  end
+  return status
+end
+
+--- Records the outcome once.
+local function settle(self, status)
+  check.status(status)
+  if self.finish then self.result = self.finish(C.mosaic_request_marks(self.handle)) end
+  self.finish, self.handle = nil, nil
+  return self.result
+end
+
+--- Waits for completion and returns the result; again and again the same one.
+function Request:wait()
+  if self.handle == nil then return self.result end
+  local virtual = self.comm.transport ~= "mpi"
+  return settle(self, virtual and wait_for_coroutines(self) or wait_for_processes(self))
+end
+
+--- Is it complete? A virtual rank that asks in a loop lets the others run.
+function Request:test()
+  if self.handle == nil then return true end
+  local status = C.mosaic_request_wait(self.handle, 0)
+  if status == PENDING then
+    if self.comm.host then self.comm.host:pause(nil) end
+    return false
+  end
+  settle(self, status)
+  return true
+end
+
+return Request

@@ -1,0 +1,412 @@
+--- What every communicator must do, as a list of { sentence, body(comm) }. Every rank checks its own results
+-- against plain Lua arithmetic; spec/comm runs them on virtual worlds, spec/mpi on the real one.
+local assert = require "luassert"
+local ffi = require "ffi"
+local mosaic = require "mosaic"
+
+local cases = {}
+
+local function case(name, body) cases[#cases + 1] = { name, body } end
+
+local DTYPES = { "f32", "f64", "bf16", "f16", "i32", "i64", "u8" }
+
+--- Element i of rank r: small integers, exact in every dtype and different everywhere that matters.
+local function value(r, i) return (r * 7 + i * 3) % 11 end
+
+local function filled(r, shape, dtype)
+  local x = mosaic.empty { dtype = dtype or "f64", unpack(shape) }
+  local values, count = {}, x:numel()
+  for i = 1, count do values[i] = value(r, i) end
+  return mosaic.tensor(values, { dtype = x.dtype }):view(shape)
+end
+
+--- Sizes along an axis that differ from rank to rank and are sometimes 0.
+local function uneven(size)
+  local sizes = {}
+  for r = 0, size - 1 do sizes[r + 1] = (r * 2 + 1) % 4 end
+  return sizes
+end
+
+local function sum_of(sizes, last)
+  local total = 0
+  for i = 1, last or #sizes do total = total + sizes[i] end
+  return total
+end
+
+local function same(expected, x)
+  local got = x:flat()
+  assert(#expected == #got, ("expected %d elements, got %d"):format(#expected, #got))
+  for i, e in ipairs(expected) do
+    if not (got[i] == e) then
+      error(("element %d is %.17g, expected %.17g (%s)"):format(i, got[i], e, x:describe()), 2)
+    end
+  end
+end
+
+local function reduced(size, count, f)
+  local result = {}
+  for i = 1, count do
+    local total = value(0, i)
+    for r = 1, size - 1 do total = f(total, value(r, i)) end
+    result[i] = total
+  end
+  return result
+end
+
+local function add(a, b) return a + b end
+
+-- reductions ------------------------------------------------------------------------------------
+
+case("sums, and finds minima and maxima, in every dtype", function(comm)
+  for _, dtype in ipairs(DTYPES) do
+    local x = filled(comm.rank, { 5, 3 }, dtype)
+    same(reduced(comm.size, 15, add), comm:all_reduce(x))
+    same(reduced(comm.size, 15, math.max), comm:all_reduce(x, { op = "max" }))
+    same(reduced(comm.size, 15, math.min), comm:all_reduce(x, { op = "min" }))
+  end
+end)
+
+case("multiplies", function(comm)
+  local x = mosaic.full({ 3, dtype = "i32" }, comm.rank % 3 + 1)
+  local expected = 1
+  for r = 0, comm.size - 1 do expected = expected * (r % 3 + 1) end
+  same({ expected, expected, expected }, comm:all_reduce(x, { op = "prod" }))
+end)
+
+case("all-reduces large, strided and empty tensors, of lengths that the ranks do not divide", function(comm)
+  for _, shape in ipairs { { 1031, 3 }, { 0, 4 }, { 1 } } do
+    local x = filled(comm.rank, shape, "f32")
+    same(reduced(comm.size, x:numel(), add), comm:all_reduce(x))
+  end
+  local x = filled(comm.rank, { 70, 61 }, "f64")
+  local sum = comm:all_reduce(x:t())
+  assert.same({ 61, 70 }, sum.shape)
+  same(reduced(comm.size, x:numel(), add), sum:t():contiguous())
+end)
+
+case("adds in rank order in f32, whatever the path", function(comm)
+  local function element(r, i) return math.sin(i * 12.9898 + r * 78.233) * 10 ^ (r % 5) end
+  for _, count in ipairs { 50, 4099 } do
+    local values, expected, cell = {}, {}, ffi.new "float[2]"
+    for i = 1, count do
+      values[i] = element(comm.rank, i)
+      cell[0] = element(0, i)
+      for r = 1, comm.size - 1 do
+        cell[1] = element(r, i)
+        cell[0] = cell[0] + cell[1] -- one rounding to f32 per addition
+      end
+      expected[i] = cell[0]
+    end
+    same(expected, comm:all_reduce(mosaic.tensor(values, { dtype = "f32" })))
+  end
+end)
+
+case("accumulates halves in f32 and rounds once", function(comm)
+  local x = mosaic.full({ 3, dtype = "bf16" }, comm.rank == 0 and 256 or 1)
+  -- stepwise bf16 would stay at 256 for ever: its neighbours are 254 and 258
+  local exact = 256 + comm.size - 1
+  local expected = exact % 2 == 0 and exact or (exact % 4 == 1 and exact - 1 or exact + 1)
+  same({ expected, expected, expected }, comm:all_reduce(x))
+end)
+
+case("wraps integer sums and passes NaN through min and max", function(comm)
+  if comm.size > 1 then
+    local big = mosaic.full({ 1, dtype = "i32" }, comm.rank < 2 and 2 ^ 30 or 0)
+    same({ -2 ^ 31 }, comm:all_reduce(big))
+    local x = mosaic.full({ 1, dtype = "f32" }, comm.rank == 1 and 0 / 0 or 3)
+    for _, op in ipairs { "min", "max" } do
+      local got = comm:all_reduce(x, { op = op }):item()
+      assert(got ~= got, "NaN was lost")
+    end
+  end
+end)
+
+case("reduce-scatters uneven parts along any axis", function(comm)
+  local sizes = uneven(comm.size)
+  local total = sum_of(sizes)
+  for axis = 1, 2 do
+    local x = filled(comm.rank, axis == 1 and { total, 5 } or { 5, total })
+    local whole = mosaic.tensor(reduced(comm.size, x:numel(), add), { dtype = "f64" }):view(x.shape)
+    local start = sum_of(sizes, comm.rank)
+    local expected = whole:narrow(axis, start + 1, sizes[comm.rank + 1])
+    local got = comm:reduce_scatter(x, axis, sizes)
+    assert.same(expected.shape, got.shape)
+    same(expected:flat(), got)
+  end
+end)
+
+case("scans: the sum over the ranks before, or after, this one", function(comm)
+  local before, after = {}, {}
+  for i = 1, 6 do
+    before[i], after[i] = 0, 0
+    for r = 0, comm.rank - 1 do before[i] = before[i] + value(r, i) end
+    for r = comm.rank + 1, comm.size - 1 do after[i] = after[i] + value(r, i) end
+  end
+  local x = filled(comm.rank, { 2, 3 })
+  same(before, comm:exscan(x))
+  same(after, comm:exscan(x, { reverse = true }))
+end)
+
+case("reduces to a root", function(comm)
+  local root = comm.size - 1
+  for _, count in ipairs { 10, 1500 } do
+    local got = comm:reduce(filled(comm.rank, { count }, "f32"), root)
+    if comm.rank == root then same(reduced(comm.size, count, add), got) end
+  end
+end)
+
+-- moving ----------------------------------------------------------------------------------------
+
+case("all-gathers uneven and empty parts along any axis, strided inputs too", function(comm)
+  local sizes = uneven(comm.size)
+  for axis = 1, 2 do
+    local blocks = {}
+    for r = 0, comm.size - 1 do
+      local shape = axis == 1 and { sizes[r + 1], 5 } or { 5, sizes[r + 1] }
+      blocks[r] = filled(r, shape)
+    end
+    for _, given in ipairs { sizes, false } do
+      local got = comm:all_gather(blocks[comm.rank], axis, given or nil)
+      assert.equal(sum_of(sizes), got:size(axis))
+      for r = 0, comm.size - 1 do
+        same(blocks[r]:flat(), got:narrow(axis, sum_of(sizes, r) + 1, sizes[r + 1]))
+      end
+    end
+    local strided = comm:all_gather(blocks[comm.rank]:t(), 3 - axis, sizes)
+    for r = 0, comm.size - 1 do
+      same(blocks[r]:t():flat(), strided:narrow(3 - axis, sum_of(sizes, r) + 1, sizes[r + 1]))
+    end
+  end
+end)
+
+case("switches the sharded axis by all_to_all and back, with uneven sizes", function(comm)
+  local rows, columns = uneven(comm.size), {}
+  for r = 1, comm.size do columns[r] = (r * 3) % 4 end
+  local whole = filled(0, { 2, sum_of(rows), sum_of(columns) })
+  local me = comm.rank + 1
+  local by_rows = whole:narrow(2, sum_of(rows, me - 1) + 1, rows[me])
+  local by_columns = whole:narrow(3, sum_of(columns, me - 1) + 1, columns[me])
+  local switched = comm:all_to_all(by_rows, { split_axis = 3, concat_axis = 2, split_sizes = columns })
+  assert.same(by_columns.shape, switched.shape)
+  same(by_columns:flat(), switched)
+  same(by_rows:flat(), comm:all_to_all(switched, { split_axis = 2, concat_axis = 3, split_sizes = rows,
+    concat_sizes = columns }))
+end)
+
+case("exchanges a different number of rows with each peer", function(comm)
+  local function count(from, to) return (from + 2 * to) % 3 end
+  local cut, total = {}, 0
+  for to = 0, comm.size - 1 do
+    cut[to + 1] = count(comm.rank, to)
+    total = total + cut[to + 1]
+  end
+  local values = {} -- the element tells from whom and to whom
+  for to = 0, comm.size - 1 do
+    for k = 1, cut[to + 1] do values[#values + 1] = comm.rank * 100 + to * 10 + k end
+  end
+  local x = mosaic.zeros { 0, dtype = "i64" }
+  if total > 0 then x = mosaic.tensor(values, { dtype = "i64" }) end
+  local expected = {}
+  for from = 0, comm.size - 1 do
+    for k = 1, count(from, comm.rank) do expected[#expected + 1] = from * 100 + comm.rank * 10 + k end
+  end
+  same(expected, comm:all_to_all(x, { split_axis = 1, concat_axis = 1, split_sizes = cut }))
+end)
+
+case("broadcasts from every root", function(comm)
+  for root = 0, comm.size - 1 do
+    same(filled(root, { 3, 2 }):flat(), comm:broadcast(filled(comm.rank, { 2, 3 }):t(), root):t():t()
+      and comm:broadcast(filled(comm.rank, { 3, 2 }), root))
+  end
+end)
+
+case("gathers to a root and scatters from it", function(comm)
+  local sizes, root = uneven(comm.size), comm.size - 1
+  local mine = filled(comm.rank, { 3, sizes[comm.rank + 1] })
+  local all = comm:gather(mine, 2, root)
+  assert.same({ 3, comm.rank == root and sum_of(sizes) or 0 }, all.shape)
+  if comm.rank == root then
+    for r = 0, comm.size - 1 do
+      same(filled(r, { 3, sizes[r + 1] }):flat(), all:narrow(2, sum_of(sizes, r) + 1, sizes[r + 1]))
+    end
+  end
+  same(mine:flat(), comm:scatter(all, 2, root, sizes))
+end)
+
+-- point to point --------------------------------------------------------------------------------
+
+case("passes blocks of different shapes round a ring", function(comm)
+  local next_rank, previous = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+  local got = comm:sendrecv(filled(comm.rank, { comm.rank, 4 }), next_rank, previous, { previous, 4 })
+  same(filled(previous, { previous, 4 }):flat(), got)
+end)
+
+case("sends large strided tensors into strided ones, by tag and not by order", function(comm)
+  local next_rank, previous = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+  local a, b = filled(comm.rank, { 90, 70 }, "f32"), filled(comm.rank + 5, { 70, 90 }, "f32")
+  local first = comm:send(a:t(), next_rank, { tag = 1, async = true })
+  local second = comm:send(b, next_rank, { tag = 2, async = true })
+  local into = mosaic.zeros { 90, 70, dtype = "f32" }
+  comm:recv(into:t(), previous, { tag = 2 })
+  same(filled(previous + 5, { 70, 90 }, "f32"):flat(), into:t())
+  local other = mosaic.zeros { 70, 90, dtype = "f32" }
+  comm:recv(other, previous, { tag = 1 })
+  same(filled(previous, { 90, 70 }, "f32"):t():flat(), other)
+  first:wait()
+  second:wait()
+end)
+
+case("sends along an open chain, where the ends have one neighbour", function(comm)
+  local to = comm.rank + 1 < comm.size and comm.rank + 1 or nil
+  local from = comm.rank > 0 and comm.rank - 1 or nil
+  local got = comm:sendrecv(filled(comm.rank, { 4 }), to, from)
+  same(from and filled(from, { 4 }):flat() or {}, got)
+end)
+
+-- several at once -------------------------------------------------------------------------------
+
+case("completes collectives in any order of waiting", function(comm)
+  local requests, order = {}, {}
+  for k = 1, 6 do
+    requests[k] = comm:all_reduce(mosaic.full({ k % 2 == 0 and 3000 or 2 }, k), { async = true })
+    order[k] = (k + comm.rank) % 6 + 1
+  end
+  for _, k in ipairs(order) do
+    assert.equal(k * comm.size, requests[k]:wait():get(1))
+    assert.equal(k * comm.size, requests[k]:wait():get(2)) -- again the same
+  end
+end)
+
+case("finishes what nobody waits for, and frees it", function(comm)
+  for _ = 1, 3 do comm:all_reduce(mosaic.ones { 2000 }, { async = true }) end
+  collectgarbage()
+  comm:barrier()
+  same({ comm.size }, comm:all_reduce(mosaic.ones { 1 }))
+end)
+
+case("polls with test until a message is there", function(comm)
+  local request = comm:all_gather(filled(comm.rank, { 1 }), 1, nil, { async = true })
+  while not request:test() do end
+  assert.equal(comm.size, request:wait():numel())
+end)
+
+-- groups ----------------------------------------------------------------------------------------
+
+case("splits by color, orders by key, and splits again", function(comm)
+  local row = comm:split(comm.rank % 2, -comm.rank)
+  local members = {}
+  for r = comm.size - 1, 0, -1 do
+    if r % 2 == comm.rank % 2 then members[#members + 1] = r end
+  end
+  same(members, row:all_gather(mosaic.tensor { comm.rank }, 1))
+  assert.equal(comm.rank, members[row.rank + 1])
+  local pair = row:split(math.floor(row.rank / 2))
+  local expected = 0
+  for k = row.rank - row.rank % 2, math.min(row.rank - row.rank % 2 + 1, row.size - 1) do
+    expected = expected + members[k + 1]
+  end
+  assert.equal(expected, pair:all_reduce(mosaic.tensor({ comm.rank }, { dtype = "i32" })):item())
+  assert.equal(comm.size, comm:all_reduce(mosaic.ones { 1 }):item())
+end)
+
+case("keeps messages of sibling communicators apart, and reuses their numbers", function(comm)
+  for _ = 1, 3 do
+    local a, b = comm:split(0), comm:split(0, -comm.rank)
+    local x = a:all_reduce(mosaic.full({ 1 }, 1), { async = true })
+    local y = b:all_gather(mosaic.tensor { comm.rank }, 1)
+    assert.equal(comm.size - 1, y:get(1))
+    assert.equal(comm.size, x:wait():item())
+    collectgarbage()
+  end
+end)
+
+case("leaves ranks without a color out", function(comm)
+  local part = comm:split(comm.rank > 0 and 1 or nil)
+  if comm.rank == 0 then
+    assert.is_nil(part)
+  else
+    assert.equal(comm.size - 1, part:all_reduce(mosaic.ones { 1 }):item())
+  end
+end)
+
+-- agreement -------------------------------------------------------------------------------------
+
+case("tells every rank's integers to all", function(comm)
+  for r, row in ipairs(comm:all_gather_list { comm.rank, -5, 2 ^ 52 }) do
+    assert.same({ r - 1, -5, 2 ^ 52 }, row)
+  end
+end)
+
+case("agrees, and returns what each rank has of its own", function(comm)
+  local long = ("x"):rep(400)
+  local rows = comm:agree("here", { shape = { 4, 8 }, name = long, causal = true }, { rows = comm.rank * 3 })
+  for r, row in ipairs(rows) do
+    assert.same({ shape = { 4, 8 }, name = long, causal = true, rows = (r - 1) * 3 }, row)
+  end
+end)
+
+case("names on every rank what the ranks disagree upon", function(comm)
+  if comm.size > 1 then
+    local facts = { heads = 4, shape = { 2, comm.rank == 1 and 9 or 8 } }
+    local ok, message = pcall(comm.agree, comm, "attention", facts)
+    assert(not ok and message:find("attention: ranks disagree on shape: rank 0 [2,8], rank 1 [2,9]", 1, true),
+      tostring(message))
+    assert(not message:find "heads")
+  end
+end)
+
+-- mismatches ------------------------------------------------------------------------------------
+
+local function refused(text, body)
+  local ok, message = pcall(body)
+  assert(not ok, "no error was raised; expected: " .. text)
+  assert(message:find(text, 1, true), ("expected %q in %q"):format(text, message))
+end
+
+case("refuses a maximum against sums, on every rank", function(comm)
+  if comm.size > 1 then
+    local odd = comm.size - 1
+    local mine = comm.rank == odd and "max" or "sum"
+    local text = "rank %d sent all_reduce f32[4] max (16 bytes)"
+    if comm.rank == odd then
+      text = "sent all_reduce f32[4] sum (16 bytes), rank %d expects all_reduce f32[4] max"
+    end
+    refused(text:format(odd), function() comm:all_reduce(mosaic.zeros { 4 }, { op = mine }) end)
+  end
+end)
+
+case("refuses integers against floats, other lengths, and other collectives", function(comm)
+  if comm.size > 1 then
+    local odd = comm.rank == 0
+    refused("all_reduce i32[4] sum (16 bytes)", function()
+      comm:all_reduce(mosaic.zeros { 4, dtype = odd and "i32" or "f32" })
+    end)
+    refused("all_reduce f32[3] sum (12 bytes)", function()
+      comm:all_reduce(mosaic.zeros { odd and 3 or 4 })
+    end)
+    refused("all_reduce f32[9000] sum", function() comm:all_reduce(mosaic.zeros { odd and 9000 or 9001 }) end)
+    refused("exscan f32[4]", function()
+      if odd then comm:exscan(mosaic.zeros { 4 }) else comm:all_reduce(mosaic.zeros { 4 }) end
+    end)
+  end
+end)
+
+case("refuses a short ring message, small or large", function(comm)
+  if comm.size > 1 then
+    local next_rank, previous = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    for _, count in ipairs { 8, 5000 } do
+      local function step()
+        local x = mosaic.zeros { comm.rank == 0 and count / 2 or count }
+        return comm:sendrecv(x, next_rank, previous, { count })
+      end
+      if comm.rank == 1 then
+        refused(("rank 0 sent message f32[%d] (%d bytes), rank 1 expects message f32[%d] (%d bytes)"):format(
+          count / 2, count * 2, count, count * 4), step)
+      else
+        step()
+      end
+    end
+  end
+end)
+
+return cases
