@@ -117,6 +117,9 @@ sanitize:
 	  CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 	$(Q)build/sanitize/mosaic-lua scripts/run-specs.lua --sanitize
 
+# OpenBLAS knows its CPU best: some shells export a choice that halves its speed.
+unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+
 bench: all
 	$(Q)scripts/bench/run
 

@@ -23,7 +23,7 @@ local function take(path)
   return text
 end
 
-local program = { path = folder .. "mosaic-lua", now = now }
+local program = { path = folder .. "mosaic-lua" }
 
 --- A temporary Lua file with the text; its path. The caller removes it.
 function program.script(text)
