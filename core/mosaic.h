@@ -304,8 +304,8 @@ MOSAIC_API mosaic_status mosaic_safetensors_describe(mosaic_safetensors_info *in
                                                      const mosaic_safetensors *file, int64_t i);
 MOSAIC_API mosaic_status mosaic_safetensors_metadata(mosaic_text *key, mosaic_text *value,
                                                      const mosaic_safetensors *file, int64_t i);
-/* Tensor i, or `rows` rows of its first axis from row `first` on (rows < 0: the whole tensor), as
- * a new CPU tensor. BOOL becomes u8. */
+/* `rows` rows of tensor i's first axis from row `first` on (rows < 0: all that follow), as a new
+ * CPU tensor. BOOL becomes u8. */
 MOSAIC_API mosaic_status mosaic_safetensors_read(mosaic_tensor *out, const mosaic_safetensors *file,
                                                  int64_t i, int64_t first, int64_t rows);
 /* Replaces the file. The bytes depend on the content only: large elements first, then by name. */
@@ -344,6 +344,13 @@ MOSAIC_API mosaic_status mosaic_csv_numeric(mosaic_tensor *out, const mosaic_csv
                                             const int64_t *columns, int64_t count);
 MOSAIC_API mosaic_status mosaic_csv_cell(mosaic_text *text, bool *missing, mosaic_csv *table,
                                          int64_t row, int64_t column);
+
+/* NumPy arrays: .npy of version 1 to 3 with f2 f4 f8 i4 i8 u1 b1 (becomes u8), little-endian. An
+ * array in Fortran's order becomes a view with such strides. Reads `rows` rows of the first axis
+ * from row `first` on; rows < 0: all that follow. */
+MOSAIC_API mosaic_status mosaic_npy_read(mosaic_tensor *out, const char *path, int64_t first,
+                                         int64_t rows);
+MOSAIC_API mosaic_status mosaic_npy_save(const char *path, const mosaic_tensor *a);
 
 /* ---- attention ------------------------------------------------------------------------------- */
 

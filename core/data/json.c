@@ -90,6 +90,16 @@ mosaic_status mosaic_json_fail(const mosaic_json *json, const char *expected)
                        (long long)(json->origin + json->at), expected, got);
 }
 
+bool mosaic_json_accept(mosaic_json *json, const char *word)
+{
+    int64_t bytes = (int64_t)strlen(word);
+    skip_space(json);
+    bool found =
+        json->bytes - json->at >= bytes && !memcmp(json->text + json->at, word, (size_t)bytes);
+    json->at += found ? bytes : 0;
+    return found;
+}
+
 mosaic_status mosaic_json_expect(mosaic_json *json, char c)
 {
     const char quoted[] = {'\'', c, '\'', 0};

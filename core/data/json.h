@@ -29,6 +29,8 @@ mosaic_status mosaic_json_check_utf8(const mosaic_json *json);
 int64_t mosaic_utf8_prefix(const char *text, int64_t bytes);
 
 mosaic_status mosaic_json_fail(const mosaic_json *json, const char *expected);
+/* Steps over word if it comes next, white space aside. */
+bool mosaic_json_accept(mosaic_json *json, const char *word);
 mosaic_status mosaic_json_expect(mosaic_json *json, char c);
 /* Before member number i of an object or list: is there one, or does `close` end it? */
 mosaic_status mosaic_json_more(mosaic_json *json, char close, int64_t i, bool *more);

@@ -108,16 +108,18 @@ mosaic_status mosaic_safetensors_metadata(mosaic_text *key, mosaic_text *value,
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* Cuts rows [first, first + rows) out of the item: its size and byte range. */
+/* Cuts rows [first, first + rows) (rows < 0: all from first on) out of the item: its size and byte
+ * range. */
 static mosaic_status cut_rows(safetensors_item *item, const char *path, int64_t first, int64_t rows)
 {
     int name_bytes = item->name.bytes < 200 ? (int)item->name.bytes : 200;
     MOSAIC_REQUIRE(item->ndim > 0, "%s: tensor '%.*s' is a scalar and has no rows", path,
                    name_bytes, item->name.data);
-    MOSAIC_REQUIRE(first >= 0 && first <= item->size[0] && rows <= item->size[0] - first,
-                   "%s: rows %lld..%lld of tensor '%.*s', which has %lld", path,
-                   (long long)first + 1, (long long)(first + rows), name_bytes, item->name.data,
-                   (long long)item->size[0]);
+    if (rows < 0 && first <= item->size[0]) rows = item->size[0] - first;
+    MOSAIC_REQUIRE(
+        first >= 0 && first <= item->size[0] && rows >= 0 && rows <= item->size[0] - first,
+        "%s: rows %lld..%lld of tensor '%.*s', which has %lld", path, (long long)first + 1,
+        (long long)(first + rows), name_bytes, item->name.data, (long long)item->size[0]);
     int64_t row_bytes = item->size[0] ? (item->end - item->begin) / item->size[0] : 0;
     item->begin += first * row_bytes;
     item->end = item->begin + rows * row_bytes;
@@ -149,6 +151,6 @@ mosaic_status mosaic_safetensors_read(mosaic_tensor *out, const mosaic_safetenso
         return mosaic_fail(MOSAIC_ENOTSUP, "%s: tensor '%.*s' is of dtype %s, which Mosaic lacks",
                            file->input.path, item.name.bytes < 200 ? (int)item.name.bytes : 200,
                            item.name.data, item.dtype->name);
-    if (rows >= 0) MOSAIC_TRY(cut_rows(&item, file->input.path, first, rows));
+    if (rows >= 0 || first != 0) MOSAIC_TRY(cut_rows(&item, file->input.path, first, rows));
     return read_item(out, file, &item);
 }

@@ -184,11 +184,11 @@ describe("a range of rows", function()
     fails("rows 2..3 were asked for, the file has 2", function() data.read_csv(path, { rows = { 2, 3 } }) end)
     fails("rows 4..3 were asked for, the file has 2", function() data.read_csv(path, { rows = { 4, 3 } }) end)
     fails("rows 4..2 were asked for, the file has 2", function() data.read_csv(path, { rows = { 4 } }) end)
-    fails("read_csv: the first row must be an integer of at least 1, got 0",
+    fails("read_csv: the first of the rows must be an integer of at least 1, got 0",
       function() data.read_csv(path, { rows = { 0, 1 } }) end)
-    fails("read_csv: the last row must be an integer of at least 1, got 0.5",
+    fails("read_csv: the last of the rows must be an integer of at least 1, got 0.5",
       function() data.read_csv(path, { rows = { 2, 0.5 } }) end)
-    fails("read_csv: rows must be {first, last}, got 3", function() data.read_csv(path, { rows = 3 }) end)
+    fails("read_csv: the rows must be {first, last}, got 3", function() data.read_csv(path, { rows = 3 }) end)
     fails("are out of range", function() data.read_csv(path, { rows = { 2 ^ 62, 2 ^ 62 } }) end)
     assert.equal(0, data.read_csv(path, { rows = { 3, 2 } }).rows)
   end)

@@ -18,17 +18,6 @@ local MISSING = { "NA", "NaN", "nan", "null", "?" }
 
 -- ---- reading ------------------------------------------------------------------------------------
 
---- {first, last} as a 0-based start and a count; -1 counts everything that follows.
-local function row_range(range)
-  if range == nil then return 0, -1 end
-  if type(range) ~= "table" then
-    check.fail("read_csv: rows must be {first, last}, got %s", check.show(range))
-  end
-  local first = check.integer("read_csv", "the first row", range[1], 1)
-  if range[2] == nil then return first - 1, -1 end
-  return first - 1, check.integer("read_csv", "the last row", range[2], first - 1) - first + 1
-end
-
 local function delimiter_byte(where, delimiter)
   if type(delimiter) ~= "string" or #delimiter ~= 1 then
     check.fail("%s: the delimiter must be one character, got %s", where, check.show(delimiter))
@@ -43,7 +32,7 @@ local function open(path, options)
   c_options.header = options.header ~= false
   local texts = file.texts(missing)
   c_options.missing, c_options.missing_count = texts, #missing
-  c_options.first, c_options.rows = row_range(options.rows)
+  c_options.first, c_options.rows = file.row_range("read_csv", options.rows)
   local handle = ffi.new "mosaic_csv *[1]"
   check.call("mosaic_csv_open", handle, file.path("read_csv", path), c_options)
   return ffi.gc(handle[0], C.mosaic_csv_release)

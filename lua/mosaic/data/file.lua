@@ -13,6 +13,19 @@ function file.path(where, path)
   return path
 end
 
+--- An option {first, last} (from 1, both included; no last: to the end) as a 0-based start and a
+-- count; -1 counts everything that follows. `what` says whose rows they are.
+function file.row_range(where, range, what)
+  if range == nil then return 0, -1 end
+  what = what or ""
+  if type(range) ~= "table" then
+    check.fail("%s: the rows%s must be {first, last}, got %s", where, what, check.show(range))
+  end
+  local first = check.integer(where, "the first of the rows" .. what, range[1], 1)
+  if range[2] == nil then return first - 1, -1 end
+  return first - 1, check.integer(where, "the last of the rows" .. what, range[2], first - 1) - first + 1
+end
+
 --- A C text as a Lua string.
 function file.string(text)
   return ffi.string(text.data, text.bytes)

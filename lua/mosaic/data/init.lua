@@ -1,5 +1,6 @@
 --- Reading and writing tables, arrays and tensors.
 local csv = require "mosaic.data.csv"
+local npy = require "mosaic.data.npy"
 local safetensors = require "mosaic.data.safetensors"
 
 return {
@@ -9,5 +10,7 @@ return {
   read_csv = csv.read,
   count_rows = csv.count_rows,
   write_csv = require "mosaic.data.write_csv",
+  read_npy = npy.read,
+  write_npy = npy.write,
   json = require "mosaic.data.json",
 }

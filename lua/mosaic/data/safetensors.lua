@@ -45,18 +45,6 @@ local function find(path, name, names, index)
     near and (", did you mean '%s'?"):format(near) or "")
 end
 
---- {first, last} (from 1, both included) as a 0-based start and a count; -1 counts everything.
-local function row_range(name, range)
-  if range == nil then return 0, -1 end
-  local what = ("rows of '%s'"):format(name)
-  if type(range) ~= "table" then
-    check.fail("load: %s must be {first, last}, got %s", what, check.show(range))
-  end
-  local first = check.integer("load", "the first of the " .. what, range[1], 1)
-  local last = check.integer("load", "the last of the " .. what, range[2], first - 1)
-  return first - 1, last - first + 1
-end
-
 local function read(handle, i, first, rows, device)
   local c = Tensor.blank()
   check.call("mosaic_safetensors_read", c, handle, i - 1, first, rows)
@@ -76,7 +64,7 @@ function safetensors.load(path, options)
   for name in pairs(rows) do find(path, name, names, index) end
   for _, name in ipairs(options.names or names) do
     local i = find(path, name, names, index)
-    local first, count = row_range(name, rows[name])
+    local first, count = file.row_range("load", rows[name], " of '" .. name .. "'")
     tensors[name] = read(handle, i, first, count, options.device)
   end
   local metadata = read_metadata(handle)
