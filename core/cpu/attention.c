@@ -10,6 +10,7 @@
 
 #include "../parallel.h"
 #include "cpu.h"
+#include "kernels.h"
 
 /* ---- what the masks say about positions ----------------------------------------------------- */
 
@@ -137,10 +138,7 @@ static mosaic_attention_unit unit_at(const mosaic_attention_call *c, const plan 
 
 /* ---- work ----------------------------------------------------------------------------------- */
 
-enum {
-    CHUNK_ROWS = 768,
-    SMALL_WORK = 1 << 20 /* multiplications that a thread is worth waking for */
-};
+enum { SMALL_WORK = 1 << 20 }; /* multiplications that a thread is worth waking for */
 
 typedef struct {
     const mosaic_attention_call *call;
@@ -178,8 +176,9 @@ static void forward_chunks(void *context, int64_t from, int64_t to)
     void *scratch = take_scratch(j, &bytes);
     for (int64_t i = from; scratch && i < to; i++) {
         mosaic_attention_unit u = unit_of(j, i / j->chunks);
-        int64_t first = folded(i % j->chunks, j->chunks) * CHUNK_ROWS, rows = u.group * u.nq;
-        int64_t last = first + CHUNK_ROWS < rows ? first + CHUNK_ROWS : rows;
+        int64_t first = folded(i % j->chunks, j->chunks) * MOSAIC_ATTENTION_ROWS,
+                rows = u.group * u.nq;
+        int64_t last = first + MOSAIC_ATTENTION_ROWS < rows ? first + MOSAIC_ATTENTION_ROWS : rows;
         j->kernels->forward(&u, first, last, scratch);
     }
     if (scratch) mosaic_cpu_release(&mosaic_cpu_device, scratch, bytes);
@@ -203,9 +202,10 @@ static void backward_units(void *context, int64_t from, int64_t to)
 
 static mosaic_status open_job(job *j, const mosaic_attention_call *call)
 {
-    *j = (job){.call = call, .kernels = &mosaic_attention_plain};
+    bool wide = call->q.dtype == MOSAIC_DTYPE_F64;
+    *j = (job){.call = call, .kernels = wide ? &mosaic_attention_plain : mosaic_cpu()->attention};
     int64_t rows = call->q.size[2] / call->k.size[2] * call->q.size[3];
-    j->chunks = (rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
+    j->chunks = (rows + MOSAIC_ATTENTION_ROWS - 1) / MOSAIC_ATTENTION_ROWS;
     for (int axis = 0; axis < 3; axis++) {
         bool shares = call->dbias.storage && call->dbias.stride[axis] == 0;
         j->outer[axis] = shares ? 1 : call->k.size[axis];
@@ -243,5 +243,6 @@ mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call)
 {
     job j;
     MOSAIC_TRY(open_job(&j, call));
+    j.kernels = &mosaic_attention_plain;
     return run(&j, j.outer[0] * j.outer[1] * j.outer[2], backward_units);
 }

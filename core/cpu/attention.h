@@ -5,6 +5,7 @@
 #ifndef MOSAIC_CPU_ATTENTION_H
 #define MOSAIC_CPU_ATTENTION_H
 #include "../tensor.h"
+#include "kernels.h"
 
 /* A strided operand: element (head of the group, row, column), strides in elements. The operands of
  * keys have one head. */
@@ -58,12 +59,14 @@ static inline double mosaic_attention_added(const mosaic_attention_unit *u, int6
     return sum;
 }
 
+enum { MOSAIC_ATTENTION_ROWS = 768 }; /* that forward gets at most; whole tiles on every ISA */
+
 /* Who does the work. Rows count over the group: row r is query r % nq of head r / nq. */
-typedef struct {
+struct mosaic_attention_kernels {
     int64_t (*scratch)(const mosaic_attention_unit *u); /* bytes that a call needs, 64-aligned */
     void (*forward)(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch);
     void (*backward)(const mosaic_attention_unit *u, void *scratch);
-} mosaic_attention_kernels;
+};
 
 extern const mosaic_attention_kernels mosaic_attention_plain; /* f64 */
 

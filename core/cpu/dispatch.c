@@ -10,6 +10,7 @@
         .ternary = &mosaic_cpu_ternary_##name, .convert = &mosaic_cpu_convert_##name,              \
         .fold = &mosaic_cpu_fold_##name, .normalize = &mosaic_cpu_normalize_##name,                \
         .softmax = &mosaic_cpu_softmax_##name,                                                     \
+        .attention = &mosaic_cpu_attention_##name,                                                 \
     }
 
 static const mosaic_cpu_kernels tables[] = {

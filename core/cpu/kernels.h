@@ -100,6 +100,10 @@ typedef struct {
     MOSAIC_SOFTMAX_KERNELS(double, f64)
 } mosaic_softmax_kernels;
 
+/* ---- attention: see attention.h -------------------------------------------------------------- */
+
+typedef struct mosaic_attention_kernels mosaic_attention_kernels;
+
 typedef struct {
     const char *isa;
     const mosaic_unary_kernels *unary;
@@ -109,6 +113,7 @@ typedef struct {
     const mosaic_fold_kernels *fold;
     const mosaic_normalize_kernels *normalize;
     const mosaic_softmax_kernels *softmax;
+    const mosaic_attention_kernels *attention;
 } mosaic_cpu_kernels;
 
 /* The widest table that this machine can run; MOSAIC_ISA=scalar|avx2|avx512 asks for a narrower. */
@@ -130,5 +135,6 @@ MOSAIC_DECLARE_KERNELS(convert)
 MOSAIC_DECLARE_KERNELS(fold)
 MOSAIC_DECLARE_KERNELS(normalize)
 MOSAIC_DECLARE_KERNELS(softmax)
+MOSAIC_DECLARE_KERNELS(attention)
 
 #endif

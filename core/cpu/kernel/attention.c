@@ -1,0 +1,194 @@
+/* attention.c - attention forward: a chunk of queries against one block of keys after the other.
+ *
+ * Per tile and block: scores and their exact maximum, rescaling, probabilities, values. Scores are
+ * kept in units of log 2 (q carries scale * log2 e), so that the exponential is 2^x. */
+#include "attention_tile.h"
+
+enum { BLOCK = 128 }; /* keys: K, V and scores of a block stay in the caches */
+
+typedef struct {
+    int64_t first, rows; /* of the group */
+    int vectors;
+    limits limits;
+    float *q, *out;   /* (d, width), (round_up(d, STEP), width) */
+    float *top, *sum; /* (width): largest score, sum of the exponentials below it */
+} tile;
+
+typedef struct {
+    tile *tiles;
+    int64_t count;
+    float *k, *v, *scores, *mask; /* of a block; scores and mask (BLOCK, TILE) */
+} workspace;
+
+/* Cuts rows from..to - 1 into tiles; with scratch NULL only the end of what is taken counts. */
+static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t to, char **scratch)
+{
+    workspace w = {.count = (to - from + TILE - 1) / TILE};
+    bool measuring = !*scratch;
+    int64_t channels = round_up(u->d, STEP);
+    w.tiles = take(scratch, w.count, sizeof(tile));
+    w.k = take(scratch, BLOCK * u->d, 4);
+    w.v = take(scratch, BLOCK * channels, 4);
+    w.scores = take(scratch, BLOCK * TILE, 4);
+    w.mask = take(scratch, BLOCK * TILE, 4);
+    for (int64_t i = 0; i < w.count; i++) {
+        tile t = {.first = from + i * TILE, .rows = min_i64(to - from - i * TILE, TILE)};
+        t.vectors = (int)((t.rows + VEC_LANES - 1) / VEC_LANES);
+        t.q = take(scratch, u->d * TILE, 4);
+        t.out = take(scratch, channels * TILE, 4);
+        t.top = take(scratch, TILE, 4);
+        t.sum = take(scratch, TILE, 4);
+        if (!measuring) w.tiles[i] = t;
+    }
+    return w;
+}
+
+static int64_t forward_scratch(const mosaic_attention_unit *u)
+{
+    char *end = NULL;
+    lay_out(u, 0, min_i64(MOSAIC_ATTENTION_ROWS, u->group * u->nq), &end);
+    return (int64_t)(uintptr_t)end;
+}
+
+static void open_tile(const mosaic_attention_unit *u, tile *t)
+{
+    int64_t width = t->vectors * VEC_LANES;
+    t->limits = limits_of(u, t->first, t->rows);
+    pack_lanes(t->q, width, u, &u->q, t->first, t->rows, (float)(u->scale * LOG2E));
+    for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->out[i] = 0;
+    for (int64_t i = 0; i < width; i++) {
+        t->top[i] = -FLT_MAX; /* finite, so that -infinity less it is -infinity */
+        t->sum[i] = 0;
+    }
+}
+
+/* scores (keys, width) = K q + mask; raises top to the largest. */
+VEC_INLINE void make_scores(int vectors, float *scores, vec *top, const float *k, const float *q,
+                            const float *mask, int64_t keys, int64_t d)
+{
+    const int64_t width = vectors * VEC_LANES;
+    for (int64_t j = 0; j < keys; j += STEP, scores += STEP * width) {
+        sums s;
+        sums_clear(vectors, s);
+        multiply(vectors, s, k + j * d, 1, STEP, q, width, d);
+        for (int r = 0; mask && r < STEP; r++)
+            for (int w = 0; w < vectors; w++)
+                s[r][w] += vec_load(mask + (j + r) * width + w * VEC_LANES);
+        sums_store(vectors, s, scores, width);
+        for (int r = 0; r < min_i64(STEP, keys - j); r++)
+            for (int w = 0; w < vectors; w++)
+                top[w] = vec_max(vec_load(scores + r * width + w * VEC_LANES), top[w]);
+    }
+}
+
+/* scores <- 2^(score - top); adds them up. */
+VEC_INLINE void make_weights(int vectors, float *scores, const vec *top, vec *sum, int64_t keys)
+{
+    for (int64_t j = 0; j < keys; j++)
+        for (int w = 0; w < vectors; w++, scores += VEC_LANES) {
+            vec p = vec_exp2(vec_load(scores) - top[w]);
+            vec_store(scores, p);
+            sum[w] += p;
+        }
+}
+
+/* out (d, width) <- factor out + V^T weights */
+VEC_INLINE void add_values(int vectors, float *out, const vec *factor, const float *v,
+                           const float *weights, int64_t keys, int64_t d)
+{
+    const int64_t width = vectors * VEC_LANES;
+    for (int64_t c = 0; c < d; c += STEP, v += BLOCK * STEP, out += STEP * width) {
+        sums s;
+        sums_load(vectors, s, out, width);
+        for (int r = 0; r < STEP; r++)
+            for (int w = 0; w < vectors; w++) s[r][w] *= factor[w];
+        multiply(vectors, s, v, 1, STEP, weights, width, keys);
+        sums_store(vectors, s, out, width);
+    }
+}
+
+VEC_INLINE void attend_vectors(int vectors, const workspace *w, tile *t, int64_t key, int64_t keys,
+                               bool masked, int64_t d)
+{
+    vec top[VECTORS], sum[VECTORS], factor[VECTORS];
+    for (int i = 0; i < vectors; i++) {
+        factor[i] = top[i] = vec_load(t->top + i * VEC_LANES);
+        sum[i] = vec_load(t->sum + i * VEC_LANES);
+    }
+    make_scores(vectors, w->scores, top, w->k + key * d, t->q, masked ? w->mask : NULL, keys, d);
+    for (int i = 0; i < vectors; i++) {
+        factor[i] = vec_exp2(factor[i] - top[i]);
+        sum[i] *= factor[i];
+    }
+    make_weights(vectors, w->scores, top, sum, keys);
+    add_values(vectors, t->out, factor, w->v + key * STEP, w->scores, keys, d);
+    for (int i = 0; i < vectors; i++) {
+        vec_store(t->top + i * VEC_LANES, top[i]);
+        vec_store(t->sum + i * VEC_LANES, sum[i]);
+    }
+}
+
+/* The tile against keys key.. of the packed block. */
+static void attend(const workspace *w, tile *t, int64_t key, int64_t keys, bool masked, int64_t d)
+{
+    switch (t->vectors) {
+    case 1: attend_vectors(1, w, t, key, keys, masked, d); break;
+    case 2: attend_vectors(2, w, t, key, keys, masked, d); break;
+    default: attend_vectors(3, w, t, key, keys, masked, d); break;
+    }
+}
+
+/* All tiles against keys from..to - 1, at most BLOCK. They are packed when somebody sees them. */
+static void work_block(const mosaic_attention_unit *u, const workspace *w, int64_t from, int64_t to)
+{
+    extent e = extent_of(u, from, to);
+    bool packed = false;
+    for (int64_t i = 0; i < w->count; i++) {
+        tile *t = &w->tiles[i];
+        span s = visible(u, &t->limits, &e, from, to);
+        if (s.from == s.to) continue;
+        if (!packed) {
+            pack_keys(w->k, u, &u->k, from, to - from);
+            pack_channels(w->v, BLOCK, u, &u->v, from, to - from);
+            packed = true;
+        }
+        if (s.masked)
+            make_mask(u, t->first, t->rows, s.from, s.to - s.from, w->mask, t->vectors * VEC_LANES);
+        attend(w, t, s.from - from, s.to - s.from, s.masked, u->d);
+    }
+}
+
+/* out / sum and log sum, to where they belong. */
+static void close_tile(const mosaic_attention_unit *u, tile *t)
+{
+    const int64_t width = t->vectors * VEC_LANES;
+    for (int64_t i = 0; i < width; i += VEC_LANES) {
+        vec sum = vec_load(t->sum + i), top = vec_load(t->top + i);
+        vec_store(t->top + i, (top + vec_log2(sum)) * (float)LN2);
+    }
+    place p = place_of(u, t->first);
+    for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p)) {
+        bool empty = t->sum[lane] == 0;
+        float factor = empty ? 0 : 1 / t->sum[lane];
+        float *out = (float *)(void *)u->out.data + mosaic_rows_at(&u->out, p.head, p.query, 0);
+        float *lse = (float *)(void *)u->lse.data + mosaic_rows_at(&u->lse, p.head, p.query, 0);
+        *lse = empty ? -INFINITY : t->top[lane];
+        for (int64_t c = 0; c < u->d; c++)
+            out[c * u->out.column] = t->out[c * width + lane] * factor;
+    }
+}
+
+static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch)
+{
+    char *at = scratch;
+    workspace w = lay_out(u, from, to, &at);
+    for (int64_t i = 0; i < w.count; i++) open_tile(u, &w.tiles[i]);
+    limits l = limits_of(u, from, to - from);
+    extent e = extent_of(u, 0, u->nk);
+    span keys = visible(u, &l, &e, 0, u->nk);
+    for (int64_t j = keys.from; j < keys.to; j += BLOCK)
+        work_block(u, &w, j, min_i64(j + BLOCK, keys.to));
+    for (int64_t i = 0; i < w.count; i++) close_tile(u, &w.tiles[i]);
+}
+
+const mosaic_attention_kernels MOSAIC_KERNELS(attention) = {forward_scratch, forward, NULL};

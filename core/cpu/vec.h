@@ -1,0 +1,102 @@
+/* vec.h - the vector words that hand-shaped kernels are written in, for the ISA being compiled.
+ *
+ * A vec holds VEC_LANES floats; + - * / work on it as they are. Loads and stores are aligned. Only
+ * what the compiler cannot find by itself has a body per ISA: fused multiply-add, maximum, 2^x. */
+#ifndef MOSAIC_CPU_VEC_H
+#define MOSAIC_CPU_VEC_H
+#include <stdint.h>
+
+#define VEC_INLINE static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+enum { VEC_LANES = 16, VEC_REGISTERS = 32 };
+typedef __m512 vec;
+
+VEC_INLINE vec vec_set(float x) { return _mm512_set1_ps(x); }
+VEC_INLINE vec vec_load(const float *p) { return _mm512_load_ps(p); }
+VEC_INLINE void vec_store(float *p, vec x) { _mm512_store_ps(p, x); }
+VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+VEC_INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
+VEC_INLINE vec vec_round(vec x) { return _mm512_roundscale_ps(x, 8); }
+/* p 2^n where x >= -126 or NaN, else 0 */
+VEC_INLINE vec vec_scale(vec p, vec n, vec x)
+{
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, vec_set(-126), _CMP_NLT_UQ), p, n);
+}
+
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+enum { VEC_LANES = 8, VEC_REGISTERS = 16 };
+typedef __m256 vec;
+
+VEC_INLINE vec vec_set(float x) { return _mm256_set1_ps(x); }
+VEC_INLINE vec vec_load(const float *p) { return _mm256_load_ps(p); }
+VEC_INLINE void vec_store(float *p, vec x) { _mm256_store_ps(p, x); }
+VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+VEC_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
+VEC_INLINE vec vec_round(vec x) { return _mm256_round_ps(x, 8); }
+VEC_INLINE vec vec_scale(vec p, vec n, vec x)
+{
+    __m256i exponent = _mm256_cvtps_epi32(_mm256_min_ps(vec_set(128), n));
+    exponent = _mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23);
+    vec scaled = p * _mm256_castsi256_ps(exponent);
+    return _mm256_and_ps(scaled, _mm256_cmp_ps(x, vec_set(-126), _CMP_NLT_UQ));
+}
+
+#else /* four lanes in the compiler's own vectors: SSE2 on x86-64, NEON on arm64 */
+enum { VEC_LANES = 4, VEC_REGISTERS = 16 };
+typedef float vec __attribute__((vector_size(16)));
+typedef int32_t vec_bits __attribute__((vector_size(16)));
+
+VEC_INLINE vec vec_set(float x) { return (vec){x, x, x, x}; }
+VEC_INLINE vec vec_load(const float *p) { return *(const vec *)(const void *)p; }
+VEC_INLINE void vec_store(float *p, vec x) { *(vec *)(void *)p = x; }
+VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return a * b + c; }
+VEC_INLINE vec vec_pick(vec_bits mask, vec a, vec b)
+{
+    return (vec)((mask & (vec_bits)a) | (~mask & (vec_bits)b));
+}
+VEC_INLINE vec vec_max(vec a, vec b) { return vec_pick(a > b, a, b); }
+VEC_INLINE vec vec_round(vec x) /* |x| < 2^22 */
+{
+    vec magic = vec_set(0x1.8p23f);
+    return x + magic - magic;
+}
+VEC_INLINE vec vec_scale(vec p, vec n, vec x)
+{
+    vec clamped = vec_pick(n > -127, vec_pick(n < 128, n, vec_set(128)), vec_set(-127));
+    vec_bits exponent = (__builtin_convertvector(clamped, vec_bits) + 127) << 23;
+    return (vec)((vec_bits)(p * (vec)exponent) & ~(x < -126));
+}
+#endif
+
+/* 2^x to 1e-7 of its value; 2^0 is 1, what is below 2^-126 is 0, a NaN stays one. */
+VEC_INLINE vec vec_exp2(vec x)
+{
+    vec n = vec_round(x), f = x - n;
+    vec p = vec_set(1.326473883e-3f);
+    p = vec_fma(p, f, vec_set(9.671516688e-3f));
+    p = vec_fma(p, f, vec_set(5.550733753e-2f));
+    p = vec_fma(p, f, vec_set(2.402224202e-1f));
+    p = vec_fma(p, f, vec_set(6.931469776e-1f));
+    p = vec_fma(p, f, vec_set(1));
+    return vec_scale(p, n, x);
+}
+
+/* log2 x to 1e-7, for x in [2^-126, 2^128) and NaN. With x = 2^n m, 1/sqrt(2) <= m < sqrt(2), and
+ * s = (m - 1)/(m + 1): log2 m = 2/ln 2 (s + s^3/3 + s^5/5 + ...). */
+VEC_INLINE vec vec_log2(vec x)
+{
+    typedef int32_t bits __attribute__((vector_size(sizeof(vec))));
+    bits from_root_half = (bits)x - 0x3f3504f3, n = from_root_half >> 23;
+    vec m = (vec)((from_root_half & 0x7fffff) + 0x3f3504f3);
+    vec s = (m - 1) / (m + 1), s2 = s * s;
+    vec p = vec_fma(s2, vec_set(2.885390082f / 9), vec_set(2.885390082f / 7));
+    p = vec_fma(p, s2, vec_set(2.885390082f / 5));
+    p = vec_fma(p, s2, vec_set(2.885390082f / 3));
+    p = vec_fma(p, s2, vec_set(2.885390082f));
+    return vec_fma(s, p, __builtin_convertvector(n, vec)) + (x - x);
+}
+
+#endif
