@@ -38,13 +38,13 @@ local function run_chunks(list, env, arg)
   return true
 end
 
---- `mosaic` as a global of the prompt and of -e, loaded when first used.
-local function preload_mosaic(env)
-  setmetatable(env, { __index = function(_, name)
+--- `mosaic` as a global for -e, loaded when first used.
+local function preload_mosaic()
+  setmetatable(_G, { __index = function(_, name)
     if name ~= "mosaic" then return nil end
-    setmetatable(env, nil)
-    env.mosaic = require "mosaic"
-    return env.mosaic
+    setmetatable(_G, nil)
+    _G.mosaic = require "mosaic"
+    return _G.mosaic
   end })
 end
 
@@ -70,8 +70,6 @@ end
 
 local function run_here(host, plan, arg, place)
   local prompt = plan.interactive or (not plan.script and #plan.steps == 0 and host.terminal(0))
-  _G.arg = arg
-  if #plan.steps > 0 then preload_mosaic(_G) end
   host.catch_interrupt(place.size == 1)
   local ok, text = run_chunks(chunks(host, plan), _G, arg)
   local interrupted = host.catch_interrupt(false)
@@ -89,9 +87,10 @@ return function(host, plan, arguments)
     return ERROR
   end
   local arg = arg_table(plan, arguments)
+  _G.arg = arg
+  if #plan.steps > 0 then preload_mosaic() end
   if not plan.virtual then return run_here(host, plan, arg, place) end
-  local list = chunks(host, plan)
-  return require "mosaic.host.virtual"(host, plan.virtual, function(env)
+  return require "mosaic.host.virtual"(host, plan.virtual, chunks(host, plan), function(list, env)
     return run_chunks(list, env, arg)
-  end, arg)
+  end)
 end

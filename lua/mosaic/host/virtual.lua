@@ -1,26 +1,39 @@
 --- mosaic-lua --virtual P: the script on P coroutine ranks of this process, each with its own globals.
 local report = require "mosaic.host.report"
 
-local ERROR = 1
+local OK, ERROR = 0, 1
 
 --- What rank's chunks see as their globals: the common ones, and their own changes.
-local function environment(arg)
-  local env = setmetatable({ arg = arg }, { __index = _G })
+local function environment()
+  local env = setmetatable({}, { __index = _G })
   env._G = env
   return env
 end
 
-return function(host, size, run_chunks, arg)
-  local comm = require "mosaic.comm"
-  local failed = false
-  _G.arg = arg
-  local ok, text = pcall(comm.spawn, size, function(world)
-    local fine, why = run_chunks(environment(arg))
+--- The first reason why a chunk cannot be run on any rank: a missing file, a syntax error.
+local function find_fault(list)
+  for _, loader in ipairs(list) do
+    local chunk, wrong = loader(environment())
+    if not chunk then return wrong end
+  end
+end
+
+--- list: loaders of chunks; run_chunks(list, env) -> true, or false and the text with its traceback.
+return function(host, size, list, run_chunks)
+  local wrong = find_fault(list)
+  if wrong then
+    host.write_error(("mosaic-lua: %s\n"):format(wrong))
+    return ERROR
+  end
+  local reported = false
+  local ok, text = pcall(require "mosaic.comm".spawn, size, function(world)
+    local fine, why = run_chunks(list, environment())
     if fine then return end
-    failed = true
+    reported = true
     host.write_error(report.prefixed(why, world.rank, size, host.host_name()))
-    error("", 0)
+    error({}, 0)
   end)
-  if not ok and not failed then host.write_error(("mosaic-lua: %s\n"):format(text)) end
-  return ok and 0 or ERROR
+  if ok then return OK end
+  if not reported then host.write_error(("mosaic-lua: %s\n"):format(text)) end
+  return ERROR
 end
