@@ -84,6 +84,34 @@ typedef struct mosaic_device {
     mosaic_status (*softmax)(const mosaic_tensor *out, const mosaic_tensor *a, int axis, bool log);
     mosaic_status (*softmax_backward)(const mosaic_tensor *dx, const mosaic_tensor *g,
                                       const mosaic_tensor *y, int axis, bool log);
+
+    /* logits (..., k), targets (...), stats (..., 2) contiguous: what backward wants to know of
+     * each row. loss and g: (...) without reduction, else a scalar. */
+    mosaic_status (*cross_entropy)(const mosaic_tensor *loss, const mosaic_tensor *stats,
+                                   const mosaic_tensor *logits, const mosaic_tensor *targets,
+                                   mosaic_reduction reduction, int64_t ignore);
+    mosaic_status (*cross_entropy_backward)(const mosaic_tensor *dlogits, const mosaic_tensor *g,
+                                            const mosaic_tensor *logits,
+                                            const mosaic_tensor *targets,
+                                            const mosaic_tensor *stats, mosaic_reduction reduction,
+                                            int64_t ignore);
+
+    /* Fails naming `what` and its position where an index is neither in 1..limit nor `ignore`. */
+    mosaic_status (*check_index)(const char *op, const char *what, const mosaic_tensor *index,
+                                 int64_t limit, int64_t ignore);
+    /* All operands of the same sizes. out[i] = the element (index[i] - 1) * step after base[i]. */
+    mosaic_status (*gather)(const mosaic_tensor *out, const mosaic_tensor *base, int64_t step,
+                            const mosaic_tensor *index);
+    /* That element = source[i], or += source[i] (never bf16 or f16), in row-major order. */
+    mosaic_status (*scatter)(const mosaic_tensor *base, int64_t step, const mosaic_tensor *index,
+                             const mosaic_tensor *source, bool add);
+
+    /* The first elements along axis (as many as values and indices have) in stable order, NaN last,
+     * with their 1-based places. */
+    mosaic_status (*sort)(const mosaic_tensor *values, const mosaic_tensor *indices,
+                          const mosaic_tensor *a, int axis, bool descending);
+    mosaic_status (*cumsum)(const mosaic_tensor *out, const mosaic_tensor *a, int axis,
+                            bool backwards);
 } mosaic_device;
 
 extern const mosaic_device mosaic_cpu_device;

@@ -449,6 +449,63 @@ MOSAIC_API mosaic_status mosaic_rms_norm_backward(mosaic_tensor *dx, mosaic_tens
                                                   const mosaic_tensor *weight,
                                                   const mosaic_tensor *stats);
 
+typedef enum {
+    MOSAIC_REDUCTION_NONE,
+    MOSAIC_REDUCTION_SUM,
+    MOSAIC_REDUCTION_MEAN, /* over the rows that are not ignored; NaN when there is none */
+} mosaic_reduction;
+
+/* -log_softmax(logits)[target] of each row: logits (..., k), targets (...) i64 in 1..k, where rows
+ * whose target is `ignore` (INT64_MIN: none) count nothing. loss is a scalar, without reduction
+ * (...), f64 for f64, else f32. stats, a new tensor, is for backward. */
+MOSAIC_API mosaic_status mosaic_cross_entropy(mosaic_tensor *loss, mosaic_tensor *stats,
+                                              const mosaic_tensor *logits,
+                                              const mosaic_tensor *targets,
+                                              mosaic_reduction reduction, int64_t ignore);
+MOSAIC_API mosaic_status mosaic_cross_entropy_backward(mosaic_tensor *dlogits,
+                                                       const mosaic_tensor *g,
+                                                       const mosaic_tensor *logits,
+                                                       const mosaic_tensor *targets,
+                                                       const mosaic_tensor *stats,
+                                                       mosaic_reduction reduction, int64_t ignore);
+
+/* ---- joining, indexing, order --------------------------------------------------------------- */
+
+/* The parts side by side along axis; they differ in its size at most. */
+MOSAIC_API mosaic_status mosaic_cat(mosaic_tensor *out, int count,
+                                    const mosaic_tensor *const *parts, int axis);
+
+/* Index tensors are i64 and count from 1; an index out of range fails and names its position.
+ * gather: out[i][j] = a[index[i][j]][j] for axis 0, and so on; index has a's ndim and is not larger
+ * outside axis. scatter and scatter_add: out[index[i][j]][j] = source[i][j], or +=; of several
+ * values for one place scatter keeps the last. Sums are made in the order of the index. */
+MOSAIC_API mosaic_status mosaic_gather(mosaic_tensor *out, const mosaic_tensor *a, int axis,
+                                       const mosaic_tensor *index);
+MOSAIC_API mosaic_status mosaic_scatter(mosaic_tensor *out, int axis, const mosaic_tensor *index,
+                                        const mosaic_tensor *source);
+MOSAIC_API mosaic_status mosaic_scatter_add(mosaic_tensor *out, int axis,
+                                            const mosaic_tensor *index,
+                                            const mosaic_tensor *source);
+/* Whole slices along axis: out[.., i, ..] = a[.., index[i], ..], out[.., index[i], ..] +=
+ * source[.., i, ..]. */
+MOSAIC_API mosaic_status mosaic_index_select(mosaic_tensor *out, const mosaic_tensor *a, int axis,
+                                             const mosaic_tensor *index);
+MOSAIC_API mosaic_status mosaic_index_add(mosaic_tensor *out, int axis, const mosaic_tensor *index,
+                                          const mosaic_tensor *source);
+/* out (..., n) <- the rows of weight (m, n) that index (...) names. */
+MOSAIC_API mosaic_status mosaic_embedding(mosaic_tensor *out, const mosaic_tensor *weight,
+                                          const mosaic_tensor *index);
+
+/* Stable, NaN last in either direction; indices (i64, from 1) say where the values came from. */
+MOSAIC_API mosaic_status mosaic_sort(mosaic_tensor *values, mosaic_tensor *indices,
+                                     const mosaic_tensor *a, int axis, bool descending);
+/* The `count` largest (or smallest), in order. */
+MOSAIC_API mosaic_status mosaic_topk(mosaic_tensor *values, mosaic_tensor *indices,
+                                     const mosaic_tensor *a, int axis, int64_t count, bool largest);
+/* Running sums from the first element on, or from the last one backwards. */
+MOSAIC_API mosaic_status mosaic_cumsum(mosaic_tensor *out, const mosaic_tensor *a, int axis,
+                                       bool backwards);
+
 /* ---- communicators -------------------------------------------------------------------------- */
 
 /* One rank's end of a group of ranks. Ranks count from 0. Every operation starts and hands out a

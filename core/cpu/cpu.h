@@ -35,5 +35,24 @@ mosaic_status mosaic_cpu_softmax(const mosaic_tensor *out, const mosaic_tensor *
                                  bool log);
 mosaic_status mosaic_cpu_softmax_backward(const mosaic_tensor *dx, const mosaic_tensor *g,
                                           const mosaic_tensor *y, int axis, bool log);
+mosaic_status mosaic_cpu_cross_entropy(const mosaic_tensor *loss, const mosaic_tensor *stats,
+                                       const mosaic_tensor *logits, const mosaic_tensor *targets,
+                                       mosaic_reduction reduction, int64_t ignore);
+mosaic_status mosaic_cpu_cross_entropy_backward(const mosaic_tensor *dlogits,
+                                                const mosaic_tensor *g, const mosaic_tensor *logits,
+                                                const mosaic_tensor *targets,
+                                                const mosaic_tensor *stats,
+                                                mosaic_reduction reduction, int64_t ignore);
+
+mosaic_status mosaic_cpu_check_index(const char *op, const char *what, const mosaic_tensor *index,
+                                     int64_t limit, int64_t ignore);
+mosaic_status mosaic_cpu_gather(const mosaic_tensor *out, const mosaic_tensor *base, int64_t step,
+                                const mosaic_tensor *index);
+mosaic_status mosaic_cpu_scatter(const mosaic_tensor *base, int64_t step,
+                                 const mosaic_tensor *index, const mosaic_tensor *source, bool add);
+mosaic_status mosaic_cpu_sort(const mosaic_tensor *values, const mosaic_tensor *indices,
+                              const mosaic_tensor *a, int axis, bool descending);
+mosaic_status mosaic_cpu_cumsum(const mosaic_tensor *out, const mosaic_tensor *a, int axis,
+                                bool backwards);
 
 #endif

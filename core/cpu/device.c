@@ -38,4 +38,11 @@ const mosaic_device mosaic_cpu_device = {
     .normalize_backward = mosaic_cpu_normalize_backward,
     .softmax = mosaic_cpu_softmax,
     .softmax_backward = mosaic_cpu_softmax_backward,
+    .cross_entropy = mosaic_cpu_cross_entropy,
+    .cross_entropy_backward = mosaic_cpu_cross_entropy_backward,
+    .check_index = mosaic_cpu_check_index,
+    .gather = mosaic_cpu_gather,
+    .scatter = mosaic_cpu_scatter,
+    .sort = mosaic_cpu_sort,
+    .cumsum = mosaic_cpu_cumsum,
 };

@@ -91,9 +91,10 @@ typedef struct {
     void (*forward_##suffix)(int64_t n, T * out, const T *a, bool log);                            \
     /* dx from the gradient g of the result y */                                                   \
     void (*backward_##suffix)(int64_t n, T * dx, const T *g, const T *y, bool log);                \
-    T (*logsumexp_##suffix)(int64_t n, const T *a);                                                \
-    /* out = exp(a - lse) * scale */                                                               \
-    void (*weigh_##suffix)(int64_t n, T * out, const T *a, T lse, T scale);
+    /* returns log(sum(exp(a - most))), most = max(a) */                                           \
+    T (*logsumexp_##suffix)(int64_t n, const T *a, T *most);                                       \
+    /* out = exp(a - most - log_sum) * scale */                                                    \
+    void (*weigh_##suffix)(int64_t n, T * out, const T *a, T most, T log_sum, T scale);
 
 typedef struct {
     MOSAIC_SOFTMAX_KERNELS(float, f32)

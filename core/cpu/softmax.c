@@ -1,4 +1,4 @@
-/* softmax.c - softmax, log_softmax and cross_entropy, row by row along any axis. */
+/* softmax.c - softmax and log_softmax, row by row along any axis. */
 #include "cpu.h"
 #include "kernels.h"
 #include "rows.h"

@@ -1,4 +1,4 @@
-/* softmax.c - softmax and log_softmax along any axis, and cross_entropy, which is both at once. */
+/* softmax.c - softmax and log_softmax along any axis. */
 #include "../tensor.h"
 
 static mosaic_status check_axis(const char *op, const mosaic_tensor *a, int axis)

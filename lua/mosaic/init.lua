@@ -23,7 +23,7 @@ local data = require "mosaic.data"
 mosaic.data, mosaic.load, mosaic.save = data, data.load, data.save
 mosaic.attention = require "mosaic.attention"
 mosaic.sdpa, mosaic.merge = mosaic.attention.sdpa, mosaic.attention.merge
-for _, file in ipairs { "matmul" } do
+for _, file in ipairs { "matmul", "join", "cross_entropy" } do
   for name, f in pairs(require("mosaic.tensor." .. file)) do mosaic[name] = f end
 end
 

@@ -6,8 +6,10 @@ local function leaf(shape, seed) return fill(shape, { seed = seed, requires_grad
 
 describe("gradients of products", function()
   for _, case in ipairs {
-    { { 3, 4 }, { 4, 5 } }, { { 3, 4 }, { 4 } }, { { 2, 3, 4 }, { 4, 5 } }, { { 2, 3, 4 }, { 4 } },
-    { { 2, 3, 4 }, { 2, 4, 5 } }, { { 2, 0 }, { 0, 3 } },
+    { { 3, 4 }, { 4, 5 } }, { { 4 }, { 4, 5 } }, { { 3, 4 }, { 4 } }, { { 4 }, { 4 } },
+    { { 2, 3, 4 }, { 4, 5 } }, { { 2, 3, 4 }, { 4 } }, { { 2, 3, 4 }, { 2, 4, 5 } },
+    { { 3, 4 }, { 2, 4, 5 } }, { { 4 }, { 2, 4, 5 } }, { { 2, 1, 3, 4 }, { 3, 4, 2 } },
+    { { 2, 0 }, { 0, 3 } },
   } do
     it(("matmul [%s] x [%s]"):format(table.concat(case[1], ","), table.concat(case[2], ",")), function()
       mosaic.gradcheck(function(a, b) return a:matmul(b) end, { leaf(case[1], 1), leaf(case[2], 2) })
@@ -19,10 +21,11 @@ describe("gradients of products", function()
       { leaf({ 2, 3, 4 }, 1), leaf({ 5, 4 }, 2) })
   end)
 
-  it("linear of a vector and of a stack", function()
-    local w = leaf({ 5, 4 }, 1)
+  it("linear with and without bias, of a vector and of a stack", function()
+    local w, b = leaf({ 5, 4 }, 1), leaf({ 5 }, 2)
     for _, shape in ipairs { { 4 }, { 3, 4 }, { 2, 3, 4 }, { 0, 4 } } do
       mosaic.gradcheck(function(x, weight) return mosaic.linear(x, weight) end, { leaf(shape), w })
+      mosaic.gradcheck(mosaic.linear, { leaf(shape), w, b })
     end
   end)
 

@@ -1,5 +1,13 @@
-/* softmax_rows.h - bodies of softmax.c for one element type. NAME(exp_lanes) is exp(x) for x up to
- * about 1. */
+/* softmax_rows.h - bodies of softmax.c for one element type. */
+#include "lanes.h"
+
+static inline NAME(lanes) NAME(exp_lanes)(NAME(lanes) x)
+{
+    REAL each[LANES_BYTES / sizeof(REAL)];
+    NAME(store)(each, x);
+    for (int64_t i = 0; i < LANES; i++) each[i] = NAME(exp)(each[i]);
+    return NAME(load)(each);
+}
 
 static inline REAL NAME(row_largest)(int64_t n, const REAL *a)
 {
@@ -23,11 +31,10 @@ static inline REAL NAME(row_exp)(int64_t n, REAL *terms, const REAL *a, REAL mos
     return NAME(sum)(total);
 }
 
-static REAL NAME(logsumexp)(int64_t n, const REAL *a)
+static REAL NAME(logsumexp)(int64_t n, const REAL *a, REAL *most)
 {
-    REAL most = NAME(row_largest)(n, a);
-    if (most == (REAL)-INFINITY) return most; /* nothing in the row, or nothing left by a mask */
-    return most + NAME(log)(NAME(row_exp)(n, NULL, a, most));
+    *most = NAME(row_largest)(n, a);
+    return NAME(log)(NAME(row_exp)(n, NULL, a, *most));
 }
 
 static void NAME(forward)(int64_t n, REAL *out, const REAL *a, bool take_log)
@@ -57,10 +64,10 @@ static void NAME(backward)(int64_t n, REAL *dx, const REAL *g, const REAL *y, bo
     }
 }
 
-static void NAME(weigh)(int64_t n, REAL *out, const REAL *a, REAL lse, REAL scale)
+static void NAME(weigh)(int64_t n, REAL *out, const REAL *a, REAL most, REAL log_sum, REAL scale)
 {
     for (int64_t j = 0; j < n; j += LANES) {
-        NAME(lanes) v = NAME(load_part)(a + j, n - j, 0);
-        NAME(store_part)(out + j, n - j, NAME(exp_lanes)(v - lse) * scale);
+        NAME(lanes) v = NAME(load_part)(a + j, n - j, 0) - most - log_sum;
+        NAME(store_part)(out + j, n - j, NAME(exp_lanes)(v) * scale);
     }
 }

@@ -1,5 +1,6 @@
 --- The derivative of every simple operation, one row each; record.lua says how to read a row.
 
+local indexing = require "mosaic.autograd.indexing"
 local products = require "mosaic.autograd.products"
 
 --- Puts g where a view took it from: zeros elsewhere.
@@ -74,6 +75,13 @@ return {
   expand = { function(g) return g end },
   matmul = products.matmul,
   linear = products.linear,
+  cumsum = { function(g, n) return g:cumsum(n[2], not n[3]) end },
+  index_select = { save = { 3 }, indexing.index_select },
+  gather = { save = { 3 }, indexing.gather },
+  embedding = { save = { 2 }, indexing.embedding },
+  index_add = { save = { 3 }, indexing.same, false, false, indexing.index_add_source },
+  scatter = { save = { 3 }, indexing.scatter_target, false, false, indexing.scatter_source },
+  scatter_add = { save = { 3 }, indexing.same, false, false, indexing.scatter_source },
   softmax = { save = { "out" }, function(g, n) return n.out:softmax_backward(g, n[2]) end },
   log_softmax = { save = { "out" }, function(g, n) return n.out:log_softmax_backward(g, n[2]) end },
   convert = { function(g, n) return g:to { device = n.inputs[1].device } end },

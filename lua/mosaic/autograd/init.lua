@@ -1,7 +1,9 @@
 --- Reverse-mode differentiation of tensor methods: require this once and tensors record.
 local tape = require "mosaic.autograd.tape"
 require "mosaic.autograd.record"(require "mosaic.autograd.gradients")
-require "mosaic.autograd.normalize"
+for _, file in ipairs { "normalize", "cross_entropy", "join", "sort" } do
+  require("mosaic.autograd." .. file)
+end
 
 return {
   no_grad = tape.no_grad,

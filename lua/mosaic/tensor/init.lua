@@ -7,4 +7,8 @@ require "mosaic.tensor.elementwise"
 require "mosaic.tensor.reduce"
 require "mosaic.tensor.matmul"
 require "mosaic.tensor.normalize"
+require "mosaic.tensor.cross_entropy"
+require "mosaic.tensor.index"
+require "mosaic.tensor.join"
+require "mosaic.tensor.sort"
 return Tensor

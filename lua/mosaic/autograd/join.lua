@@ -1,0 +1,48 @@
+--- cat and split: each is the other's derivative.
+local Function = require "mosaic.autograd.function"
+local Tensor = require "mosaic.tensor"
+local join = require "mosaic.tensor.join"
+
+local cat, split = join.cat, Tensor.split
+
+local joined = Function("cat", {
+  forward = function(ctx, axis, ...)
+    ctx.axis, ctx.sizes = axis, {}
+    for i = 1, select("#", ...) do ctx.sizes[i] = (select(i, ...)):size(axis) end
+    return cat({ ... }, axis)
+  end,
+  backward = function(ctx, g)
+    return nil, unpack(split(g, ctx.sizes, ctx.axis))
+  end,
+})
+
+local cut = Function("split", {
+  forward = function(ctx, x, sizes, axis)
+    local views = split(x, sizes, axis)
+    ctx.axis, ctx.shapes = axis, {}
+    for i, view in ipairs(views) do ctx.shapes[i] = view.shape end
+    return unpack(views)
+  end,
+  backward = function(ctx, ...)
+    local parts, some = {}, nil
+    for i = 1, #ctx.shapes do some = some or (select(i, ...)) end
+    for i, shape in ipairs(ctx.shapes) do parts[i] = (select(i, ...)) or some:zeros_of(shape) end
+    return cat(parts, ctx.axis)
+  end,
+})
+
+local function any_edge(list)
+  for _, t in ipairs(list) do
+    if Tensor.is(t) and t.edge then return true end
+  end
+end
+
+function join.cat(list, axis)
+  if type(list) ~= "table" or Tensor.is(list) or not any_edge(list) then return cat(list, axis) end
+  return joined(axis or 1, unpack(list))
+end
+
+function Tensor:split(sizes, axis)
+  if not self.edge then return split(self, sizes, axis) end
+  return { cut(self, sizes, axis or 1) }
+end
