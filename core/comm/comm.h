@@ -40,7 +40,7 @@ struct mosaic_transfer {
     mosaic_tensor target;     /* receives: where they belong, if not there already */
     mosaic_endpoint *owner;
     mosaic_transfer *next; /* the transport's, as is native */
-    void *native[4];
+    void *native;
 };
 
 typedef struct {

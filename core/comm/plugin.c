@@ -27,15 +27,16 @@ static void plugin_path(char *path, size_t room)
 static bool leave_together(mosaic_comm *c)
 {
     const char *text = getenv("MOSAIC_TIMEOUT");
-    double limit = text ? atof(text) : 0, end = mosaic_now() + (limit > 0 ? limit : 300);
+    double limit = text && atof(text) > 0 ? atof(text) : 300, end = mosaic_now() + limit;
     mosaic_request *r;
     if (mosaic_comm_barrier(&r, c)) return false;
     mosaic_status status = mosaic_request_wait(r, end - mosaic_now());
     int left = mosaic_comm_poll(c);
     while (status == MOSAIC_OK && left && mosaic_now() < end) left = mosaic_comm_poll(c);
     if (status == MOSAIC_OK && !left) return true;
-    fprintf(stderr, "mosaic: rank %d/%d (%s): %s at the end of the program not complete\n", c->rank,
-            c->size, mosaic_process_name(), mosaic_request_describe(r));
+    fprintf(stderr,
+            "mosaic: rank %d/%d (%s): %s at the end of the program not complete after %.1f s\n",
+            c->rank, c->size, mosaic_process_name(), mosaic_comm_oldest(c), limit);
     return false;
 }
 

@@ -1,0 +1,218 @@
+/* mpi.c - the MPI transport: libmosaic_mpi.so, opened by plugin.c. Needs nothing but p2p messages.
+ *
+ * A message is an envelope with the payload behind it, in one MPI message when both fit INLINE (the
+ * eager size of shared memory), else the payload follows by itself, without a copy, under a second
+ * tag and in pieces that an int can count. The receiver looks at the envelope before it takes the
+ * payload, so a message of the wrong size is drained and reported instead of overrunning a buffer.
+ * Both sides post payloads in the order of the envelopes, which keeps them paired. */
+#include <limits.h>
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm.h"
+
+enum {
+    HEADER = sizeof(mosaic_envelope),
+    INLINE = 3968,
+    PAYLOAD_TAG = 1 << 27,
+    TAG_LIMIT = 1 << 28
+};
+
+typedef struct message {
+    struct message *next; /* in the list of spares */
+    MPI_Request envelope;
+    MPI_Request *pieces; /* of the payload; NULL before it is posted */
+    int piece_count;
+    char *sink; /* where an unwanted payload goes */
+    char buffer[HEADER + INLINE];
+} message;
+
+static const mosaic_core *core;
+static MPI_Comm job = MPI_COMM_NULL;
+static message *spares;
+static bool started_here;
+
+static mosaic_status check(const char *what, int code)
+{
+    if (code == MPI_SUCCESS) return MOSAIC_OK;
+    char text[MPI_MAX_ERROR_STRING] = "?";
+    int length;
+    MPI_Error_string(code, text, &length);
+    return core->fail(MOSAIC_ECOMM, "mpi: %s: %s", what, text);
+}
+
+#define MPI_TRY(call) MOSAIC_TRY(check(#call, call))
+
+/* ---- messages ------------------------------------------------------------------------------- */
+
+static message *take_message(void)
+{
+    message *m = spares;
+    if (m)
+        spares = m->next;
+    else if (!(m = malloc(sizeof *m)))
+        return NULL;
+    m->envelope = MPI_REQUEST_NULL;
+    m->pieces = NULL;
+    m->piece_count = 0;
+    m->sink = NULL;
+    return m;
+}
+
+static void give_message(mosaic_transfer *t)
+{
+    message *m = t->native;
+    free(m->pieces);
+    free(m->sink);
+    m->next = spares;
+    spares = m;
+    t->native = NULL;
+    t->done = true;
+}
+
+/* Bytes per piece; MOSAIC_MPI_PIECE makes it smaller, so that specs can see many. */
+static int64_t piece_bytes(void)
+{
+    static int64_t bytes;
+    if (bytes) return bytes;
+    const char *text = getenv("MOSAIC_MPI_PIECE");
+    int64_t given = text ? atoll(text) : 0;
+    return bytes = given > 0 && given < INT_MAX ? given : 1 << 30;
+}
+
+/* Sends or receives the payload, all pieces at once. */
+static mosaic_status post_payload(mosaic_transfer *t, char *data, int64_t bytes)
+{
+    message *m = t->native;
+    int64_t piece = piece_bytes(), count = (bytes + piece - 1) / piece;
+    int tag = t->tag | PAYLOAD_TAG;
+    m->pieces = malloc((size_t)count * sizeof *m->pieces);
+    if (!m->pieces) return core->fail(MOSAIC_ENOMEM, "mpi: no memory for a message");
+    for (int64_t at = 0; at < bytes; at += piece) {
+        MPI_Request *r = &m->pieces[m->piece_count++];
+        int length = (int)(bytes - at < piece ? bytes - at : piece);
+        *r = MPI_REQUEST_NULL;
+        if (t->receives)
+            MPI_TRY(MPI_Irecv(data + at, length, MPI_BYTE, t->world_peer, tag, job, r));
+        else
+            MPI_TRY(MPI_Isend(data + at, length, MPI_BYTE, t->world_peer, tag, job, r));
+    }
+    return MOSAIC_OK;
+}
+
+static mosaic_status start_send(mosaic_transfer *t, message *m)
+{
+    int64_t bytes = t->envelope.bytes;
+    bool together = bytes <= INLINE;
+    memcpy(m->buffer, &t->envelope, HEADER);
+    if (together && bytes) memcpy(m->buffer + HEADER, mosaic_data(&t->packed), (size_t)bytes);
+    MPI_TRY(MPI_Isend(m->buffer, HEADER + (together ? (int)bytes : 0), MPI_BYTE, t->world_peer,
+                      t->tag, job, &m->envelope));
+    return together ? MOSAIC_OK : post_payload(t, mosaic_data(&t->packed), bytes);
+}
+
+static mosaic_status start(mosaic_transfer *t)
+{
+    message *m = take_message();
+    if (!m) return core->fail(MOSAIC_ENOMEM, "mpi: no memory for a message");
+    t->native = m;
+    if (!t->receives) return start_send(t, m);
+    return check("MPI_Irecv", MPI_Irecv(m->buffer, HEADER + INLINE, MPI_BYTE, t->world_peer, t->tag,
+                                        job, &m->envelope));
+}
+
+/* The envelope of a receive has come: take the payload out of it, or go and get it. */
+static mosaic_status open_envelope(mosaic_transfer *t, message *m)
+{
+    memcpy(&t->arrived, m->buffer, HEADER);
+    int64_t bytes = t->arrived.bytes;
+    bool wanted = bytes == t->envelope.bytes;
+    if (bytes <= INLINE) {
+        if (wanted && bytes) memcpy(mosaic_data(&t->packed), m->buffer + HEADER, (size_t)bytes);
+        return MOSAIC_OK;
+    }
+    if (!wanted && !(m->sink = malloc((size_t)bytes)))
+        return core->fail(MOSAIC_ENOMEM, "mpi: no memory to drop %lld bytes", (long long)bytes);
+    return post_payload(t, wanted ? mosaic_data(&t->packed) : m->sink, bytes);
+}
+
+static mosaic_status test(mosaic_transfer *t)
+{
+    message *m = t->native;
+    int done = 0;
+    if (m->envelope != MPI_REQUEST_NULL) {
+        MPI_TRY(MPI_Test(&m->envelope, &done, MPI_STATUS_IGNORE));
+        if (!done) return MOSAIC_OK;
+        if (t->receives) MOSAIC_TRY(open_envelope(t, m));
+    }
+    done = 1;
+    if (m->pieces) MPI_TRY(MPI_Testall(m->piece_count, m->pieces, &done, MPI_STATUSES_IGNORE));
+    if (done) give_message(t);
+    return MOSAIC_OK;
+}
+
+/* ---- the world ------------------------------------------------------------------------------ */
+
+static void finish(void)
+{
+    if (started_here) MPI_Finalize();
+}
+
+static void abort_job(int code)
+{
+    fflush(NULL);
+    MPI_Abort(MPI_COMM_WORLD, code);
+    _Exit(code);
+}
+
+static const char *library(void)
+{
+    static char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length;
+    MPI_Get_library_version(text, &length);
+    text[strcspn(text, ",\n")] = 0;
+    return text;
+}
+
+static void release(mosaic_endpoint *e) { (void)e; } /* lives as long as the process */
+
+static const mosaic_transport transport = {
+    .name = "mpi",
+    .start = start,
+    .test = test,
+    .release = release,
+    .library = library,
+    .finish = finish,
+    .abort = abort_job,
+};
+
+static mosaic_status start_mpi(void)
+{
+    int running = 0, provided, found = 0, *limit;
+    MPI_TRY(MPI_Initialized(&running));
+    if (!running) MPI_TRY(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided));
+    started_here = !running;
+    MPI_TRY(MPI_Comm_dup(MPI_COMM_WORLD, &job));
+    MPI_TRY(MPI_Comm_set_errhandler(job, MPI_ERRORS_RETURN));
+    MPI_TRY(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &limit, &found));
+    if (found && *limit < TAG_LIMIT - 1)
+        return core->fail(MOSAIC_ENOTSUP, "mpi: %s has tags up to %d, Mosaic needs %d", library(),
+                          *limit, TAG_LIMIT - 1);
+    return MOSAIC_OK;
+}
+
+static mosaic_status open_world(mosaic_endpoint **e, const mosaic_core *functions)
+{
+    static mosaic_endpoint world = {.transport = &transport};
+    core = functions;
+    MOSAIC_TRY(start_mpi());
+    MPI_TRY(MPI_Comm_rank(job, &world.rank));
+    MPI_TRY(MPI_Comm_size(job, &world.size));
+    *e = &world;
+    return MOSAIC_OK;
+}
+
+MOSAIC_API mosaic_mpi_open_function mosaic_mpi_plugin;
+mosaic_mpi_open_function mosaic_mpi_plugin = open_world;
