@@ -142,11 +142,15 @@ enum { SMALL_WORK = 1 << 20 }; /* multiplications that a thread is worth waking 
 
 typedef struct {
     const mosaic_attention_call *call;
-    const mosaic_attention_kernels *kernels;
+    const mosaic_attention_kernels *forward;
+    const mosaic_attention_backward_kernels *backward;
     plan positions;
-    int64_t chunks;              /* of the rows of a unit */
+    int64_t units, rows;         /* rows of a unit */
+    int64_t row_chunks;          /* of a unit */
+    int64_t keys, key_chunks;    /* backward: in a chunk; of a unit */
     int64_t outer[3], shared[3]; /* (b0, b1, kv_heads): spread over threads; done in turn */
-    bool failed;
+    int64_t scratch;             /* bytes that a thread needs */
+    bool failed;                 /* to allocate them */
 } job;
 
 static mosaic_attention_unit unit_of(const job *j, int64_t index)
@@ -156,56 +160,14 @@ static mosaic_attention_unit unit_of(const job *j, int64_t index)
                    index % size[2]);
 }
 
-static void *take_scratch(job *j, int64_t *bytes)
-{
-    mosaic_attention_unit u = unit_of(j, 0);
-    *bytes = j->kernels->scratch(&u);
-    void *scratch = mosaic_cpu_allocate(&mosaic_cpu_device, *bytes);
-    if (!scratch) __atomic_store_n(&j->failed, true, __ATOMIC_RELAXED);
-    return scratch;
-}
-
-/* Chunks in the order 0, n-1, 1, n-2, ...: any stretch of it has early and late ones, so that
- * threads share the work of a causal mask evenly. */
-static int64_t folded(int64_t i, int64_t n) { return i % 2 ? n - 1 - i / 2 : i / 2; }
-
-static void forward_chunks(void *context, int64_t from, int64_t to)
-{
-    job *j = context;
-    int64_t bytes;
-    void *scratch = take_scratch(j, &bytes);
-    for (int64_t i = from; scratch && i < to; i++) {
-        mosaic_attention_unit u = unit_of(j, i / j->chunks);
-        int64_t first = folded(i % j->chunks, j->chunks) * MOSAIC_ATTENTION_ROWS,
-                rows = u.group * u.nq;
-        int64_t last = first + MOSAIC_ATTENTION_ROWS < rows ? first + MOSAIC_ATTENTION_ROWS : rows;
-        j->kernels->forward(&u, first, last, scratch);
-    }
-    if (scratch) mosaic_cpu_release(&mosaic_cpu_device, scratch, bytes);
-}
-
-static void backward_units(void *context, int64_t from, int64_t to)
-{
-    job *j = context;
-    const int64_t *s = j->shared, *o = j->outer;
-    int64_t bytes;
-    void *scratch = take_scratch(j, &bytes);
-    for (int64_t i = from; scratch && i < to; i++)
-        for (int64_t t = 0; t < s[0] * s[1] * s[2]; t++) {
-            int64_t b0 = i / (o[1] * o[2]) + t / (s[1] * s[2]);
-            int64_t b1 = i / o[2] % o[1] + t / s[2] % s[1], head = i % o[2] + t % s[2];
-            mosaic_attention_unit u = unit_at(j->call, &j->positions, b0, b1, head);
-            j->kernels->backward(&u, scratch);
-        }
-    if (scratch) mosaic_cpu_release(&mosaic_cpu_device, scratch, bytes);
-}
-
 static mosaic_status open_job(job *j, const mosaic_attention_call *call)
 {
     bool wide = call->q.dtype == MOSAIC_DTYPE_F64;
-    *j = (job){.call = call, .kernels = wide ? &mosaic_attention_plain : mosaic_cpu()->attention};
-    int64_t rows = call->q.size[2] / call->k.size[2] * call->q.size[3];
-    j->chunks = (rows + MOSAIC_ATTENTION_ROWS - 1) / MOSAIC_ATTENTION_ROWS;
+    *j = (job){.call = call, .units = call->k.size[0] * call->k.size[1] * call->k.size[2]};
+    j->forward = wide ? &mosaic_attention_plain : mosaic_cpu()->attention;
+    j->backward = wide ? &mosaic_attention_backward_plain : mosaic_cpu()->attention_backward;
+    j->rows = call->q.size[2] / call->k.size[2] * call->q.size[3];
+    j->row_chunks = (j->rows + MOSAIC_ATTENTION_ROWS - 1) / MOSAIC_ATTENTION_ROWS;
     for (int axis = 0; axis < 3; axis++) {
         bool shares = call->dbias.storage && call->dbias.stride[axis] == 0;
         j->outer[axis] = shares ? 1 : call->k.size[axis];
@@ -214,35 +176,138 @@ static mosaic_status open_job(job *j, const mosaic_attention_call *call)
     return make_plan(&j->positions, call);
 }
 
-/* Pieces of work that are enough for one thread, when `count` of them are all the work. */
-static int64_t grain(const mosaic_attention_call *call, int64_t count)
+static mosaic_status close_job(job *j)
 {
-    int64_t work = mosaic_tensor_numel(&call->q) * call->k.size[3] / count;
-    return work < SMALL_WORK ? SMALL_WORK / (work + 1) : 1;
-}
-
-static mosaic_status run(job *j, int64_t count,
-                         void (*body)(void *context, int64_t from, int64_t to))
-{
-    mosaic_parallel(count, grain(j->call, count), body, j);
     free(j->positions.q_position);
     if (!j->failed) return MOSAIC_OK;
-    return mosaic_fail(MOSAIC_ENOMEM, "attention: no memory for the working space of q %s, k %s",
-                       mosaic_tensor_describe(&j->call->q), mosaic_tensor_describe(&j->call->k));
+    return mosaic_fail(MOSAIC_ENOMEM, "attention: no memory for %lld bytes of working space",
+                       (long long)j->scratch);
+}
+
+static void *take_scratch(job *j)
+{
+    void *scratch = mosaic_cpu_allocate(&mosaic_cpu_device, j->scratch);
+    if (!scratch) __atomic_store_n(&j->failed, true, __ATOMIC_RELAXED);
+    return scratch;
+}
+
+static void give_scratch(const job *j, void *scratch)
+{
+    if (scratch) mosaic_cpu_release(&mosaic_cpu_device, scratch, j->scratch);
+}
+
+/* Spreads `count` pieces over threads, several at a time where they are small. */
+static void spread(job *j, int64_t count, void (*body)(void *context, int64_t from, int64_t to))
+{
+    int64_t work = mosaic_tensor_numel(&j->call->q) * j->call->k.size[3] / count;
+    mosaic_parallel(count, work < SMALL_WORK ? SMALL_WORK / (work + 1) : 1, body, j);
+}
+
+/* Chunks in the order 0, n-1, 1, n-2, ...: any stretch of it has early and late ones, so that
+ * threads share the work of a causal mask evenly. */
+static int64_t folded(int64_t i, int64_t n) { return i % 2 ? n - 1 - i / 2 : i / 2; }
+
+static int64_t end_of(int64_t from, int64_t length, int64_t limit)
+{
+    return from + length < limit ? from + length : limit;
+}
+
+/* ---- forward -------------------------------------------------------------------------------- */
+
+static void forward_chunks(void *context, int64_t from, int64_t to)
+{
+    job *j = context;
+    void *scratch = take_scratch(j);
+    for (int64_t i = from; scratch && i < to; i++) {
+        mosaic_attention_unit u = unit_of(j, i / j->row_chunks);
+        int64_t row = folded(i % j->row_chunks, j->row_chunks) * MOSAIC_ATTENTION_ROWS;
+        j->forward->run(&u, row, end_of(row, MOSAIC_ATTENTION_ROWS, j->rows), scratch);
+    }
+    give_scratch(j, scratch);
 }
 
 mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call)
 {
     job j;
     MOSAIC_TRY(open_job(&j, call));
-    const int64_t *size = call->k.size;
-    return run(&j, size[0] * size[1] * size[2] * j.chunks, forward_chunks);
+    mosaic_attention_unit u = unit_of(&j, 0);
+    j.scratch = j.forward->scratch(&u);
+    spread(&j, j.units * j.row_chunks, forward_chunks);
+    return close_job(&j);
 }
 
+/* ---- backward ------------------------------------------------------------------------------- */
+
+/* These rows against all keys. */
+static void backward_all_keys(const job *j, const mosaic_attention_unit *u, int64_t row_from,
+                              int64_t row_to, bool dkv, void *scratch)
+{
+    for (int64_t key = 0; key < u->nk; key += j->keys) {
+        mosaic_attention_part part = {row_from, row_to, key, end_of(key, j->keys, u->nk),
+                                      true,     dkv};
+        j->backward->run(u, &part, scratch);
+    }
+}
+
+/* Whole units; those that share their dbias one after the other. */
+static void backward_units(void *context, int64_t from, int64_t to)
+{
+    job *j = context;
+    const int64_t *s = j->shared, *o = j->outer;
+    void *scratch = take_scratch(j);
+    for (int64_t i = from; scratch && i < to; i++)
+        for (int64_t t = 0; t < s[0] * s[1] * s[2]; t++) {
+            int64_t b0 = i / (o[1] * o[2]) + t / (s[1] * s[2]);
+            int64_t b1 = i / o[2] % o[1] + t / s[2] % s[1], head = i % o[2] + t % s[2];
+            mosaic_attention_unit u = unit_at(j->call, &j->positions, b0, b1, head);
+            backward_all_keys(j, &u, 0, j->rows, true, scratch);
+        }
+    give_scratch(j, scratch);
+}
+
+/* dk and dv of chunks of keys. */
+static void backward_keys(void *context, int64_t from, int64_t to)
+{
+    job *j = context;
+    void *scratch = take_scratch(j);
+    for (int64_t i = from; scratch && i < to; i++) {
+        mosaic_attention_unit u = unit_of(j, i / j->key_chunks);
+        int64_t key = folded(i % j->key_chunks, j->key_chunks) * j->keys;
+        mosaic_attention_part part = {0, j->rows, key, end_of(key, j->keys, u.nk), false, true};
+        j->backward->run(&u, &part, scratch);
+    }
+    give_scratch(j, scratch);
+}
+
+/* dq of chunks of queries. */
+static void backward_rows(void *context, int64_t from, int64_t to)
+{
+    job *j = context;
+    void *scratch = take_scratch(j);
+    for (int64_t i = from; scratch && i < to; i++) {
+        mosaic_attention_unit u = unit_of(j, i / j->row_chunks);
+        int64_t row = folded(i % j->row_chunks, j->row_chunks) * MOSAIC_ATTENTION_ROWS;
+        backward_all_keys(j, &u, row, end_of(row, MOSAIC_ATTENTION_ROWS, j->rows), false, scratch);
+    }
+    give_scratch(j, scratch);
+}
+
+/* Where there are fewer units than threads, keys and then queries are spread: two products more
+ * per pair, but every thread works. The sums are the same. */
 mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call)
 {
     job j;
     MOSAIC_TRY(open_job(&j, call));
-    j.kernels = &mosaic_attention_plain;
-    return run(&j, j.outer[0] * j.outer[1] * j.outer[2], backward_units);
+    mosaic_attention_unit u = unit_of(&j, 0);
+    j.scratch = j.backward->scratch(&u);
+    j.keys = j.backward->keys(&u);
+    j.key_chunks = (u.nk + j.keys - 1) / j.keys;
+    bool whole = j.units >= mosaic_threads() || call->dbias.storage || j.row_chunks == 1;
+    if (whole) {
+        spread(&j, j.outer[0] * j.outer[1] * j.outer[2], backward_units);
+    } else {
+        spread(&j, j.units * j.key_chunks, backward_keys);
+        spread(&j, j.units * j.row_chunks, backward_rows);
+    }
+    return close_job(&j);
 }

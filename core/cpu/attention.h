@@ -61,13 +61,29 @@ static inline double mosaic_attention_added(const mosaic_attention_unit *u, int6
 
 enum { MOSAIC_ATTENTION_ROWS = 768 }; /* that forward gets at most; whole tiles on every ISA */
 
-/* Who does the work. Rows count over the group: row r is query r % nq of head r / nq. */
+/* Who does the work. Rows count over the group: row r is query r % nq of head r / nq. Scratch is so
+ * many bytes, 64-aligned. */
 struct mosaic_attention_kernels {
-    int64_t (*scratch)(const mosaic_attention_unit *u); /* bytes that a call needs, 64-aligned */
-    void (*forward)(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch);
-    void (*backward)(const mosaic_attention_unit *u, void *scratch);
+    int64_t (*scratch)(const mosaic_attention_unit *u);
+    void (*run)(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch);
 };
 
-extern const mosaic_attention_kernels mosaic_attention_plain; /* f64 */
+/* What one call of backward does: these rows against these keys, for dq, or dk and dv, or both.
+ * Keys start at a multiple of `keys`, and there are at most so many. Keys from 0 on assign dq,
+ * later ones add to it; all rows must come in one part where dk and dv are wanted. */
+typedef struct {
+    int64_t row_from, row_to, key_from, key_to;
+    bool dq, dkv;
+} mosaic_attention_part;
+
+struct mosaic_attention_backward_kernels {
+    int64_t (*keys)(const mosaic_attention_unit *u);
+    int64_t (*scratch)(const mosaic_attention_unit *u);
+    void (*run)(const mosaic_attention_unit *u, const mosaic_attention_part *part, void *scratch);
+};
+
+/* f64 */
+extern const mosaic_attention_kernels mosaic_attention_plain;
+extern const mosaic_attention_backward_kernels mosaic_attention_backward_plain;
 
 #endif

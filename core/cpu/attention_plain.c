@@ -109,7 +109,8 @@ static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, vo
 }
 
 /* p = exp(s - lse), ds = p (dout.v - delta); dv += p dout, dk += ds q, dq = ds k. */
-static void backward_row(const mosaic_attention_unit *u, workspace *w, int64_t head, int64_t i)
+static void backward_row(const mosaic_attention_unit *u, const mosaic_attention_part *part,
+                         workspace *w, int64_t head, int64_t i)
 {
     double *dout = w->out;
     double lse = read_number(&u->lse, head, i), delta = read_number(&u->delta, head, i);
@@ -127,20 +128,26 @@ static void backward_row(const mosaic_attention_unit *u, workspace *w, int64_t h
         double old = mosaic_element_read(u->dbias.data, at, u->dbias.dtype);
         mosaic_element_write(u->dbias.data, at, u->dbias.dtype, old + ds);
     }
-    write_row(&u->dq, head, i, w->dq, u->d, u->scale, u->accumulate);
+    if (part->dq) write_row(&u->dq, head, i, w->dq, u->d, u->scale, u->accumulate);
 }
 
-static void backward(const mosaic_attention_unit *u, void *scratch)
+static int64_t all_keys(const mosaic_attention_unit *u) { return u->nk; }
+
+static void backward(const mosaic_attention_unit *u, const mosaic_attention_part *part,
+                     void *scratch)
 {
     workspace w = lay_out(u, scratch);
     read_matrix(w.k, &u->k, u->nk, u->d);
     read_matrix(w.v, &u->v, u->nk, u->d);
     for (int64_t c = 0; c < u->nk * u->d; c++) w.dk[c] = w.dv[c] = 0;
-    for (int64_t r = 0; r < u->group * u->nq; r++) backward_row(u, &w, r / u->nq, r % u->nq);
-    for (int64_t j = 0; j < u->nk; j++) {
+    for (int64_t r = part->row_from; r < part->row_to; r++)
+        backward_row(u, part, &w, r / u->nq, r % u->nq);
+    for (int64_t j = 0; part->dkv && j < u->nk; j++) {
         write_row(&u->dk, 0, j, w.dk + j * u->d, u->d, u->scale, u->accumulate);
         write_row(&u->dv, 0, j, w.dv + j * u->d, u->d, 1, u->accumulate);
     }
 }
 
-const mosaic_attention_kernels mosaic_attention_plain = {scratch_bytes, forward, backward};
+const mosaic_attention_kernels mosaic_attention_plain = {scratch_bytes, forward};
+const mosaic_attention_backward_kernels mosaic_attention_backward_plain = {all_keys, scratch_bytes,
+                                                                           backward};

@@ -104,6 +104,7 @@ typedef struct {
 /* ---- attention: see attention.h -------------------------------------------------------------- */
 
 typedef struct mosaic_attention_kernels mosaic_attention_kernels;
+typedef struct mosaic_attention_backward_kernels mosaic_attention_backward_kernels;
 
 typedef struct {
     const char *isa;
@@ -115,6 +116,7 @@ typedef struct {
     const mosaic_normalize_kernels *normalize;
     const mosaic_softmax_kernels *softmax;
     const mosaic_attention_kernels *attention;
+    const mosaic_attention_backward_kernels *attention_backward;
 } mosaic_cpu_kernels;
 
 /* The widest table that this machine can run; MOSAIC_ISA=scalar|avx2|avx512 asks for a narrower. */
@@ -137,5 +139,6 @@ MOSAIC_DECLARE_KERNELS(fold)
 MOSAIC_DECLARE_KERNELS(normalize)
 MOSAIC_DECLARE_KERNELS(softmax)
 MOSAIC_DECLARE_KERNELS(attention)
+MOSAIC_DECLARE_KERNELS(attention_backward)
 
 #endif

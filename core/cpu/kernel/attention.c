@@ -43,7 +43,7 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t t
     return w;
 }
 
-static int64_t forward_scratch(const mosaic_attention_unit *u)
+static int64_t scratch_bytes(const mosaic_attention_unit *u)
 {
     char *end = NULL;
     lay_out(u, 0, min_i64(MOSAIC_ATTENTION_ROWS, u->group * u->nq), &end);
@@ -191,4 +191,4 @@ static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, vo
     for (int64_t i = 0; i < w.count; i++) close_tile(u, &w.tiles[i]);
 }
 
-const mosaic_attention_kernels MOSAIC_KERNELS(attention) = {forward_scratch, forward, NULL};
+const mosaic_attention_kernels MOSAIC_KERNELS(attention) = {scratch_bytes, forward};

@@ -129,6 +129,19 @@ static void pack_lanes(float *to, int64_t width, const mosaic_attention_unit *u,
         for (int64_t lane = rows; lane < width; lane++) to[c * width + lane] = 0;
 }
 
+/* to (rows, columns) <- factor times rows first.. of the group; columns beyond d are 0. */
+static inline void pack_rows(float *to, int64_t columns, const mosaic_attention_unit *u,
+                             const mosaic_rows *from, int64_t first, int64_t rows, float factor)
+{
+    float buffer[BUFFER];
+    place p = place_of(u, first);
+    for (int64_t r = 0; r < rows; r++, p = next_place(u, p), to += columns) {
+        const float *x = floats_at(from, p.head, p.query, 0, u->d, buffer);
+        for (int64_t c = 0; c < u->d; c++) to[c] = x[c] * factor;
+        for (int64_t c = u->d; c < columns; c++) to[c] = 0;
+    }
+}
+
 /* to (keys/STEP, d, STEP) <- keys first.., transposed by panels; what is beyond them is 0. */
 static void pack_keys(float *to, const mosaic_attention_unit *u, const mosaic_rows *from,
                       int64_t first, int64_t keys)
