@@ -35,6 +35,13 @@ typedef struct {
     mosaic_tensor dout, dlse, dout1, dlse1, dout2, dlse2;
 } mosaic_attention_parts;
 
+typedef struct {
+    mosaic_random_kind kind;
+    double low, high;
+    uint64_t seed, stream;
+    int64_t first, stride[8];
+} mosaic_random_call;
+
 typedef struct mosaic_device {
     const char *name; /* "cpu", "cuda:0" */
 
@@ -56,6 +63,11 @@ typedef struct mosaic_device {
     /* Reductions. out has a's ndim, with size 1 in the reduced axes; a is not empty. */
     mosaic_status (*reduce)(const mosaic_tensor *out, const mosaic_tensor *a, mosaic_reduce_op op,
                             double correction);
+    mosaic_status (*arg_reduce)(const mosaic_tensor *values, const mosaic_tensor *indices,
+                                const mosaic_tensor *a, bool largest, int axis);
+
+    /* Element j of out is element number first + sum of j[axis] * stride[axis] of the stream. */
+    mosaic_status (*random)(const mosaic_tensor *out, const mosaic_random_call *call);
 
     /* Attention. */
     mosaic_status (*attention)(const mosaic_attention_call *call);

@@ -271,6 +271,32 @@ MOSAIC_API mosaic_status mosaic_reduce(mosaic_tensor *out, const mosaic_tensor *
                                        mosaic_reduce_op op, unsigned axes, bool keepdim,
                                        double correction);
 
+/* Values and 1-based indices (i64) of the smallest (largest) elements along one axis: the first of
+ * equals, or the first NaN. values may be NULL. Fails on an axis without elements. */
+MOSAIC_API mosaic_status mosaic_arg_reduce(mosaic_tensor *values, mosaic_tensor *indices,
+                                           const mosaic_tensor *a, bool largest, int axis,
+                                           bool keepdim);
+
+/* ---- random numbers ------------------------------------------------------------------------- */
+
+typedef enum {
+    MOSAIC_RANDOM_UNIFORM, /* [low, high) */
+    MOSAIC_RANDOM_NORMAL,  /* mean low, deviation high */
+    MOSAIC_RANDOM_INTEGER, /* low ... high, both included, whole numbers below 2^53 */
+} mosaic_random_kind;
+
+/* Overwrites out. Philox4x32-10 with key `seed`: element i of stream `stream` depends on those three
+ * only, where i counts the elements of a whole tensor in row-major order. By default that is out
+ * itself; `whole` gives the sizes of a larger one of out's ndim, in which out's index j of an axis
+ * stands at offset + j * step (0-based; offset and step may be NULL: 0 and 1). */
+MOSAIC_API mosaic_status mosaic_random(mosaic_tensor *out, mosaic_random_kind kind, double low,
+                                       double high, uint64_t seed, uint64_t stream,
+                                       const int64_t *whole, const int64_t *offset,
+                                       const int64_t *step);
+/* Overwrites out, i64 (n), with the numbers 1..n in random order. */
+MOSAIC_API mosaic_status mosaic_random_permutation(mosaic_tensor *out, uint64_t seed,
+                                                   uint64_t stream);
+
 /* ---- files ---------------------------------------------------------------------------------- */
 
 /* Bytes that belong to somebody else; not necessarily NUL-terminated. */

@@ -13,6 +13,9 @@ mosaic_status mosaic_cpu_fill(const mosaic_tensor *out, double value);
 mosaic_status mosaic_cpu_elementwise(const mosaic_tensor *out, const mosaic_elementwise *call);
 mosaic_status mosaic_cpu_reduce(const mosaic_tensor *out, const mosaic_tensor *a,
                                 mosaic_reduce_op op, double correction);
+mosaic_status mosaic_cpu_arg_reduce(const mosaic_tensor *values, const mosaic_tensor *indices,
+                                    const mosaic_tensor *a, bool largest, int axis);
+mosaic_status mosaic_cpu_random(const mosaic_tensor *out, const mosaic_random_call *call);
 
 mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call);
 mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call);

@@ -67,3 +67,24 @@ mosaic_status mosaic_reduce(mosaic_tensor *out, const mosaic_tensor *a, mosaic_r
         kept.stride[i] = axes >> i & 1u ? from += keepdim, 0 : out->stride[from++];
     return run(&kept, a, op, correction);
 }
+
+mosaic_status mosaic_arg_reduce(mosaic_tensor *values, mosaic_tensor *indices,
+                                const mosaic_tensor *a, bool largest, int axis, bool keepdim)
+{
+    const char *name = largest ? "argmax" : "argmin";
+    MOSAIC_TRY(mosaic_check_operands(name, a, NULL));
+    MOSAIC_REQUIRE(axis >= 0 && axis < a->ndim && a->size[axis] > 0,
+                   "%s: axis %d of %s has no elements", name, axis + 1, mosaic_tensor_describe(a));
+    MOSAIC_REQUIRE(!indices->storage && (!values || !values->storage),
+                   "%s: the outputs must be new", name);
+    const mosaic_device *device = mosaic_device_of(a);
+    int64_t size[MOSAIC_MAX_DIMS];
+    for (int i = 0; i < a->ndim; i++) size[i] = i == axis ? 1 : a->size[i];
+    MOSAIC_TRY(mosaic_output(indices, name, MOSAIC_DTYPE_I64, a->ndim, size, device));
+    if (values) MOSAIC_TRY(mosaic_output(values, name, a->dtype, a->ndim, size, device));
+    if (mosaic_tensor_numel(indices))
+        MOSAIC_DEVICE_CALL(device, arg_reduce, values, indices, a, largest, axis);
+    if (keepdim) return MOSAIC_OK;
+    if (values) MOSAIC_TRY(mosaic_select(values, values, axis, 0));
+    return mosaic_select(indices, indices, axis, 0);
+}

@@ -19,6 +19,10 @@ for _, name in ipairs { "tensor", "empty", "zeros", "ones", "full", "arange" } d
 end
 
 mosaic.where = require("mosaic.tensor.elementwise").where
+local random = require "mosaic.tensor.random"
+for _, name in ipairs { "rand", "randn", "randint", "randperm", "generator", "manual_seed" } do
+  mosaic[name] = random[name]
+end
 local data = require "mosaic.data"
 mosaic.data, mosaic.load, mosaic.save = data, data.load, data.save
 mosaic.attention = require "mosaic.attention"

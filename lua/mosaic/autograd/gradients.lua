@@ -2,6 +2,7 @@
 
 local indexing = require "mosaic.autograd.indexing"
 local products = require "mosaic.autograd.products"
+local create = require "mosaic.tensor.create"
 
 --- Puts g where a view took it from: zeros elsewhere.
 local function scatter_view(g, n, view)
@@ -59,6 +60,17 @@ end
 local function extreme_gradient(g, n)
   local won = n[1]:eq(keep_axes(n.out, n))
   return won * (keep_axes(g, n) / won:sum(n[2], true))
+end
+
+--- The gradient goes to the one element along the axis whose index was returned.
+local function chosen_gradient(g, n, arg)
+  local x, axis = n[1], n[2]
+  if axis == nil then return extreme_gradient(g, n) end
+  local shape, along = x.shape, {}
+  axis = axis > 0 and axis or axis + #shape + 1
+  for i = 1, #shape do along[i] = i == axis and shape[i] or 1 end
+  local places = create.arange(1, shape[axis], { device = x.device }):view(along)
+  return keep_axes(g, n):where(places:eq(x[arg](x, axis, true)), 0)
 end
 
 return {
@@ -159,6 +171,8 @@ return {
   prod = { save = { 1 }, product_gradient },
   amax = { save = { 1, "out" }, extreme_gradient },
   amin = { save = { 1, "out" }, extreme_gradient },
+  max = { save = { 1, "out" }, function(g, n) return chosen_gradient(g, n, "argmax") end },
+  min = { save = { 1, "out" }, function(g, n) return chosen_gradient(g, n, "argmin") end },
   norm = { save = { 1, "out" }, function(g, n)
     local out = keep_axes(n.out, n)
     return n[1] * (keep_axes(g, n) / out):masked_fill(out:eq(0), 0)

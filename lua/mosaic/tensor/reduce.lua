@@ -65,3 +65,33 @@ function Tensor:std(axes, options)
   check.options("std", options or {}, { "unbiased", "keepdim" })
   return self:var(axes, options):sqrt()
 end
+
+--- The values and 1-based indices (i64) of the largest or smallest elements of one axis.
+local function extreme(where, self, largest, axis, keepdim)
+  local values, indices = Tensor.blank(), Tensor.blank()
+  check.call("mosaic_arg_reduce", values, indices, self.c, largest, check.axis(where, axis, self.c.ndim),
+    keepdim or false)
+  return Tensor.wrap(values), Tensor.wrap(indices)
+end
+
+--- Without an axis the largest element; with one, the largest along it and where (the first of equals).
+function Tensor:max(axis, keepdim)
+  if axis == nil then return reduce("max", self, C.MOSAIC_REDUCE_MAX) end
+  return extreme("max", self, true, axis, keepdim)
+end
+
+function Tensor:min(axis, keepdim)
+  if axis == nil then return reduce("min", self, C.MOSAIC_REDUCE_MIN) end
+  return extreme("min", self, false, axis, keepdim)
+end
+
+for name, largest in pairs { argmax = true, argmin = false } do
+  --- The 1-based index along the axis; without an axis the index among all elements, row-major.
+  Tensor[name] = function(self, axis, keepdim)
+    if axis == nil then self, axis, keepdim = self:detach():reshape(-1), 1, false end
+    local indices = Tensor.blank()
+    check.call("mosaic_arg_reduce", nil, indices, self.c, largest,
+      check.axis(name, axis, self.c.ndim), keepdim or false)
+    return Tensor.wrap(indices)
+  end
+end
