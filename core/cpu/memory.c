@@ -1,14 +1,15 @@
 /* memory.c - host memory for tensors, with a cache of freed blocks.
  *
- * Fresh pages cost more than most elementwise operations on them (0.25 us per 4 KiB page), so
- * freed blocks of 4 KiB and more wait in one list per size class, four classes per power of two. */
+ * Fresh pages cost more than most elementwise operations on them (0.25 us per 4 KiB page), and
+ * aligned_alloc more than a small operation, so freed blocks wait in one list per size class, four
+ * classes per power of two. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "cpu.h"
 
-enum { CLASS_COUNT = 256, CACHE_FROM = 4096, ALIGNMENT = 64 };
+enum { CLASS_COUNT = 256, ALIGNMENT = 64 };
 
 typedef struct block {
     struct block *next;
@@ -61,15 +62,13 @@ void *mosaic_cpu_allocate(const mosaic_device *self, int64_t bytes)
 {
     (void)self;
     int class = size_class(&bytes);
-    block *b = NULL;
-    if (bytes >= CACHE_FROM) {
-        pthread_mutex_lock(&lock);
-        if ((b = cache[class])) {
-            cache[class] = b->next;
-            cached_bytes -= bytes;
-        }
-        pthread_mutex_unlock(&lock);
+    pthread_mutex_lock(&lock);
+    block *b = cache[class];
+    if (b) {
+        cache[class] = b->next;
+        cached_bytes -= bytes;
     }
+    pthread_mutex_unlock(&lock);
     if (b) return b;
     return aligned_alloc(ALIGNMENT, (size_t)(bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
 }
@@ -77,10 +76,6 @@ void *mosaic_cpu_allocate(const mosaic_device *self, int64_t bytes)
 void mosaic_cpu_release(const mosaic_device *self, void *data, int64_t bytes)
 {
     int class = size_class(&bytes);
-    if (bytes < CACHE_FROM) {
-        free(data);
-        return;
-    }
     block *b = data;
     pthread_mutex_lock(&lock);
     b->next = cache[class];

@@ -8,7 +8,7 @@ local state = require "mosaic.state"
 local tape = require "mosaic.autograd.tape"
 local Tensor = require "mosaic.tensor"
 
-local getmetatable = getmetatable
+local getmetatable, rawget, select = getmetatable, rawget, select
 
 --- The rule of every row: call the derivative of each argument that wants one.
 local function rule_of(row)
@@ -21,25 +21,40 @@ local function rule_of(row)
 end
 
 local function edge_of(value)
-  return getmetatable(value) == Tensor and value.edge or false
+  return getmetatable(value) == Tensor and rawget(value, "edge") or false
+end
+
+--- The edges of the arguments that have a derivative (written out: this runs for every operation).
+local function edges_of(row, a, b, c, ...)
+  if #row == 1 then return { edge_of(a) } end
+  if #row == 2 then return { edge_of(a), row[2] and edge_of(b) } end
+  local edges = { row[1] and edge_of(a), row[2] and edge_of(b), row[3] and edge_of(c) }
+  for i = 4, #row do edges[i] = row[i] and edge_of((select(i - 3, ...))) end
+  return edges
+end
+
+--- Keeps the arguments that are no tensors.
+local function keep_options(node, b, c, ...)
+  if getmetatable(b) ~= Tensor then node[2] = b end
+  if getmetatable(c) ~= Tensor then node[3] = c end
+  for i = 1, select("#", ...) do
+    local value = select(i, ...)
+    if getmetatable(value) ~= Tensor then node[i + 3] = value end
+  end
 end
 
 local function record(name, row, rule, out, ...)
-  local inputs = {}
-  for i = 1, #row do inputs[i] = row[i] and edge_of((select(i, ...))) end
-  local node = tape.new_node(name, rule, inputs)
-  for i = 1, select("#", ...) do
-    local value = select(i, ...)
-    if getmetatable(value) ~= Tensor then node[i] = value end
-  end
-  for _, key in ipairs(row.save or {}) do
+  local node, save = tape.new_node(name, rule, edges_of(row, ...)), row.save
+  if select("#", ...) > 1 then keep_options(node, select(2, ...)) end
+  for i = 1, save and #save or 0 do
+    local key = save[i]
     local value = key == "out" and out or (select(key, ...))
     if getmetatable(value) == Tensor then tape.save(node, key, value) end
   end
   tape.attach(node, out)
 end
 
---- The method with recording around it. Extra results (such as indices) have no gradient.
+--- The method with recording around it. An extra result (such as indices) has no gradient.
 local function recorded(name, method, row)
   local rule = rule_of(row)
   return function(a, ...)
@@ -51,7 +66,8 @@ local function recorded(name, method, row)
         record(name, row, rule, out, a, ...)
       end
     end
-    return out, extra
+    if extra ~= nil then return out, extra end
+    return out
   end
 end
 

@@ -40,17 +40,20 @@ local function new_edge(t)
   return { shape = t.shape, dtype = t.dtype, device = t.device }
 end
 
+local function produce(node, i, t)
+  local edge = new_edge(t)
+  edge.node = node
+  t.edge, t.requires_grad = edge, true
+  node.outputs[i] = edge
+end
+
 --- Makes node the producer of its results: each becomes part of the graph.
-function tape.attach(node, ...)
+function tape.attach(node, first, ...)
   node.outputs = {}
+  if first then produce(node, 1, first) end
   for i = 1, select("#", ...) do
     local t = select(i, ...)
-    if t then
-      local edge = new_edge(t)
-      edge.node = node
-      t.edge, t.requires_grad = edge, true
-      node.outputs[i] = edge
-    end
+    if t then produce(node, i + 1, t) end
   end
 end
 

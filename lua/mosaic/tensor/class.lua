@@ -31,11 +31,26 @@ function Tensor.is(value)
   return getmetatable(value) == Tensor
 end
 
-function properties.dtype(t) return ffi.string(C.mosaic_dtype_name(t.c.dtype)) end
+local dtype_names = {} -- by mosaic_dtype
+for i = 0, C.MOSAIC_DTYPE_COUNT - 1 do dtype_names[i] = ffi.string(C.mosaic_dtype_name(i)) end
+
+function properties.dtype(t) return dtype_names[t.c.dtype] end
 function properties.device(t) return ffi.string(C.mosaic_tensor_device(t.c)) end
 function properties.ndim(t) return t.c.ndim end
+--- Written out for the usual numbers of axes: a loop here would keep every caller from being compiled.
+local few_axes = {
+  [0] = function() return {} end,
+  function(s) return { tonumber(s[0]) } end,
+  function(s) return { tonumber(s[0]), tonumber(s[1]) } end,
+  function(s) return { tonumber(s[0]), tonumber(s[1]), tonumber(s[2]) } end,
+  function(s) return { tonumber(s[0]), tonumber(s[1]), tonumber(s[2]), tonumber(s[3]) } end,
+}
+
 function properties.shape(t)
-  local shape, c = {}, t.c
+  local c = t.c
+  local few = few_axes[c.ndim]
+  if few then return few(c.size) end
+  local shape = {}
   for i = 1, c.ndim do shape[i] = tonumber(c.size[i - 1]) end
   return shape
 end

@@ -60,8 +60,8 @@ end
 
 local function number(where, what, value, default)
   if value == nil then return default end
-  if type(value) ~= "number" then check.fail("%s: %s must be a number, got %s", where, what, check.show(value)) end
-  return value
+  if type(value) == "number" then return value end
+  check.fail("%s: %s must be a number, got %s", where, what, check.show(value))
 end
 
 --- Limits the values to [low, high]; nil leaves a side open.
@@ -76,10 +76,13 @@ function Tensor:clamp_(low, high)
     number("clamp_", "max", high, math.huge))
 end
 
+local GELU = { none = C.MOSAIC_UNARY_GELU, tanh = C.MOSAIC_UNARY_GELU_TANH }
+
 --- x Phi(x); kind "tanh" is the approximation by tanh, "none" (default) the exact one.
 function Tensor:gelu(kind)
-  kind = check.one_of("gelu", "approximation", kind or "none", { "none", "tanh" })
-  return unary(self, kind == "tanh" and C.MOSAIC_UNARY_GELU_TANH or C.MOSAIC_UNARY_GELU)
+  local op = GELU[kind or "none"]
+  if not op then check.one_of("gelu", "approximation", kind, { "none", "tanh" }) end
+  return unary(self, op)
 end
 
 --- log(1 + exp(beta x)) / beta
