@@ -167,7 +167,9 @@ local function root_gradient(t, grad)
   end
   local same = #grad.shape == #t.shape
   for i, size in ipairs(t.shape) do same = same and grad.shape[i] == size end
-  if not same then check.fail("backward: the gradient is %s, the tensor %s", grad:describe(), t:describe()) end
+  if not same then
+    check.fail("backward: the gradient is %s, the tensor %s", grad:describe(), t:describe())
+  end
   return grad
 end
 
