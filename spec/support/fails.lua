@@ -1,7 +1,7 @@
---- `fails("text", function() ... end)`: the call must raise an error that contains the text and whose
+--- `fails("text", function(...) ... end, ...)`: the call must raise an error that contains the text and whose
 -- position is a line inside that function: errors point at the user's line.
-return function(text, body)
-  local ok, message = pcall(body)
+return function(text, body, ...)
+  local ok, message = pcall(body, ...)
   assert(not ok, "no error was raised; expected: " .. text)
   assert(type(message) == "string", "the error is not a string")
   assert(message:find(text, 1, true), ("expected %q in the error %q"):format(text, message))

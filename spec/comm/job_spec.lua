@@ -1,0 +1,63 @@
+--- Whole MPI jobs that go wrong: they end, with the reason and a usable exit status.
+local function run(environment, ranks, script)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write('local mosaic = require "mosaic"\nlocal comm = mosaic.comm.world()\n', script)
+  file:close()
+  local launcher = ranks and ("mpirun --oversubscribe -n %d"):format(ranks) or ""
+  local pipe = io.popen(("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 %s "
+    .. "LUA_PATH='lua/?.lua;lua/?/init.lua' timeout 60 %s luajit %s 2>&1; echo status $?"):format(environment,
+    launcher, path))
+  local text = pipe:read "*a"
+  pipe:close()
+  os.remove(path)
+  return text, tonumber(text:match "status (%d+)%s*$")
+end
+
+local inside_job = os.getenv "OMPI_COMM_WORLD_SIZE" -- a job does not start another
+local mpi = os.execute "command -v mpirun >/dev/null 2>&1" == 0 and not inside_job
+local try = mpi and it or pending
+
+describe("an MPI job", function()
+  try("ends with 86 after MOSAIC_TIMEOUT, naming rank, operation and line", function()
+    local text, status = run("MOSAIC_TIMEOUT=0.7", 2, [[
+      if comm.rank == 1 then os.execute "sleep 8" end
+      comm:all_reduce(mosaic.ones { 65536 })]])
+    local report = "mosaic: rank 0/2 %([^)]+ pid %d+%): all_reduce f32%[65536%] sum #0 from rank 1 "
+      .. "not complete after 0%.7 s %([^)]+:4%)"
+    assert(text:find(report), text)
+    assert.equal(86, status)
+  end)
+
+  try("ends when one rank raises an error while others wait for it", function()
+    local text, status = run("", 2, [[
+      if comm.rank == 1 then error "the cat is out" end
+      comm:barrier()]])
+    assert(text:find("the cat is out", 1, true), text)
+    assert.equal(1, status)
+  end)
+
+  try("ends when one rank leaves early", function()
+    local text, status = run("MOSAIC_TIMEOUT=0.7", 2, [[
+      if comm.rank == 0 then comm:recv(mosaic.ones { 1 }, 1) end]])
+    assert(text:find("mosaic: rank %d/2 %([^)]+%): [%w_]+[^\n]* not complete after 0%.7 s"), text)
+    assert.equal(86, status)
+  end)
+
+  try("takes large messages in pieces", function()
+    local text, status = run("MOSAIC_MPI_PIECE=10000", 2, [[
+      local x = mosaic.arange(1, 100000)
+      local y = comm:sendrecv(x, 1 - comm.rank, 1 - comm.rank)
+      for i, v in ipairs(y:flat()) do assert(v == i) end
+      print("fine", comm.rank)]])
+    assert(text:find "fine%s0" and text:find "fine%s1", text)
+    assert.equal(0, status)
+  end)
+
+  try("says so when the launcher belongs to another MPI", function()
+    local text, status = run("PMI_SIZE=4 PMI_RANK=1", nil, "")
+    local reason = "comm: the launcher started 4 ranks (PMI_SIZE), but MPI sees a world of 1"
+    assert(text:find(reason, 1, true), text)
+    assert.equal(1, status)
+  end)
+end)
