@@ -117,15 +117,23 @@ local function compile(where, q, options)
   return c
 end
 
+--- A result for operand t, laid out in memory as t is: a view of a layer's projection gets a result
+-- that the same views lead back from.
+local function result_like(t)
+  return Tensor.empty_in_order(t.shape, t:memory_order(), {
+    dtype = t.dtype == "f64" and "f64" or "f32", device = t.device,
+  })
+end
+
 --- out, lse; written into options.out and options.lse (any strides) where they are given.
 function attention.forward(q, k, v, options)
   options = check.options("sdpa", options or {}, FORWARD_OPTIONS)
   expect_tensors("sdpa", { "q", "k", "v" }, q, k, v)
   local c = compile("sdpa", q, options)
-  local out, lse = options.out, options.lse
-  local c_out, c_lse = out and out.c or Tensor.blank(), lse and lse.c or Tensor.blank()
-  check.call("mosaic_attention", c_out, c_lse, q.c, k.c, v.c, c)
-  return out or Tensor.wrap(c_out), lse or Tensor.wrap(c_lse)
+  local out, lse = options.out or result_like(q), options.lse
+  local c_lse = lse and lse.c or Tensor.blank()
+  check.call("mosaic_attention", out.c, c_lse, q.c, k.c, v.c, c)
+  return out, lse or Tensor.wrap(c_lse)
 end
 
 --- delta of all keys, for backward: sum over d of dout * out, less dlse (which may be nil).
@@ -143,16 +151,13 @@ function attention.backward(dout, lse, delta, q, k, v, options)
   options = check.options(where, options or {}, BACKWARD_OPTIONS)
   expect_tensors(where, { "dout", "lse", "delta", "q", "k", "v" }, dout, lse, delta, q, k, v)
   local c = compile(where, q, options)
-  local into, gradients = options.into, {}
-  for i = 1, options.bias_gradient and 4 or 3 do
-    if into then expect_tensors(where, { ("into[%d]"):format(i) }, into[i]) end
-    gradients[i] = into and into[i].c or Tensor.blank()
-  end
-  check.call("mosaic_attention_backward", gradients[1], gradients[2], gradients[3], gradients[4],
-    dout.c, lse.c, delta.c, q.c, k.c, v.c, c, into ~= nil)
-  if into then return unpack(into) end
-  for i = 1, #gradients do gradients[i] = Tensor.wrap(gradients[i]) end
-  return unpack(gradients)
+  local g = options.into or { result_like(q), result_like(k), result_like(v) }
+  expect_tensors(where, { "into[1]", "into[2]", "into[3]" }, g[1], g[2], g[3])
+  local dbias = options.bias_gradient and (g[4] and g[4].c or Tensor.blank()) or nil
+  check.call("mosaic_attention_backward", g[1].c, g[2].c, g[3].c, dbias,
+    dout.c, lse.c, delta.c, q.c, k.c, v.c, c, options.into ~= nil)
+  if dbias and not g[4] then g[4] = Tensor.wrap(dbias) end
+  return unpack(g)
 end
 
 --- Joins another partial result into (out, lse), in place.

@@ -1,34 +1,53 @@
---- Mosaic: `local mosaic = require "mosaic"`.
-local create = require "mosaic.tensor.create"
-local autograd = require "mosaic.autograd"
+--- Mosaic: `local mosaic = require "mosaic"`. What a name needs is loaded when it is first used.
+require "mosaic.autograd" -- from here on, tensors record
 
-local mosaic = {
-  Tensor = require "mosaic.tensor",
-  autograd = autograd,
-  no_grad = autograd.no_grad,
-  gradcheck = autograd.gradcheck,
-  checkpoint = autograd.checkpoint,
+local mosaic = {}
+
+--- Public names, by the module that has them.
+local NAMES = {
+  ["mosaic.tensor.create"] = { "tensor", "empty", "zeros", "ones", "full", "arange" },
+  ["mosaic.tensor.elementwise"] = { "where" },
+  ["mosaic.tensor.random"] = { "rand", "randn", "randint", "randperm", "generator", "manual_seed" },
+  ["mosaic.tensor.matmul"] = { "linear" },
+  ["mosaic.tensor.join"] = { "cat", "stack" },
+  ["mosaic.tensor.cross_entropy"] = { "cross_entropy" },
+  ["mosaic.autograd"] = { "no_grad", "checkpoint", "gradcheck" },
+  ["mosaic.attention"] = { "sdpa", "merge" },
+  ["mosaic.comm"] = { virtual = "spawn" },
+  ["mosaic.context"] = { "init", "mesh" },
+  ["mosaic.parallel"] = { "shard", "unshard", "sync_gradients", "broadcast_parameters", "total" },
+  ["mosaic.data"] = { "load", "save" },
 }
 
-local comm = require "mosaic.comm"
-mosaic.comm = comm
-mosaic.virtual = comm.spawn
+--- Public names that are modules (or, as attend, functions) themselves.
+local MODULES = {
+  Tensor = "mosaic.tensor", autograd = "mosaic.autograd", attention = "mosaic.attention",
+  attend = "mosaic.attend", comm = "mosaic.comm", strategy = "mosaic.strategy",
+  MultiAxisAttention = "mosaic.nn.multi_axis_attention",
+  partition = "mosaic.partition", data = "mosaic.data", nn = "mosaic.nn", optim = "mosaic.optim",
+}
 
-for _, name in ipairs { "tensor", "empty", "zeros", "ones", "full", "arange" } do
-  mosaic[name] = create[name]
+local home = {} -- public name -> { module, name there }
+for module, names in pairs(NAMES) do
+  for public, name in pairs(names) do
+    home[type(public) == "number" and name or public] = { module, name }
+  end
 end
 
-mosaic.where = require("mosaic.tensor.elementwise").where
-local random = require "mosaic.tensor.random"
-for _, name in ipairs { "rand", "randn", "randint", "randperm", "generator", "manual_seed" } do
-  mosaic[name] = random[name]
-end
-local data = require "mosaic.data"
-mosaic.data, mosaic.load, mosaic.save = data, data.load, data.save
-mosaic.attention = require "mosaic.attention"
-mosaic.sdpa, mosaic.merge = mosaic.attention.sdpa, mosaic.attention.merge
-for _, file in ipairs { "matmul", "join", "cross_entropy" } do
-  for name, f in pairs(require("mosaic.tensor." .. file)) do mosaic[name] = f end
-end
+local names = {} -- for completion at the prompt
+for name in pairs(home) do names[#names + 1] = name end
+for name in pairs(MODULES) do names[#names + 1] = name end
 
-return mosaic
+return setmetatable(mosaic, {
+  names = names,
+  __index = function(self, name)
+    local value
+    if home[name] then
+      value = require(home[name][1])[home[name][2]]
+    elseif MODULES[name] then
+      value = require(MODULES[name])
+    end
+    self[name] = value
+    return value
+  end,
+})

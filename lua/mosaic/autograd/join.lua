@@ -16,18 +16,24 @@ local joined = Function("cat", {
   end,
 })
 
+-- The gradients of the parts are written side by side, in the memory order of what was split, so that
+-- what made it by views gets its gradient by views.
 local cut = Function("split", {
   forward = function(ctx, x, sizes, axis)
     local views = split(x, sizes, axis)
-    ctx.axis, ctx.shapes = axis, {}
-    for i, view in ipairs(views) do ctx.shapes[i] = view.shape end
+    ctx.axis, ctx.shape, ctx.order, ctx.sizes = axis, x.shape, x:memory_order(), {}
+    for i, view in ipairs(views) do ctx.sizes[i] = view:size(axis) end
     return unpack(views)
   end,
   backward = function(ctx, ...)
-    local parts, some = {}, nil
-    for i = 1, #ctx.shapes do some = some or (select(i, ...)) end
-    for i, shape in ipairs(ctx.shapes) do parts[i] = (select(i, ...)) or some:zeros_of(shape) end
-    return cat(parts, ctx.axis)
+    local some
+    for i = 1, #ctx.sizes do some = some or (select(i, ...)) end
+    local whole = Tensor.empty_in_order(ctx.shape, ctx.order, { dtype = some.dtype, device = some.device })
+    for i, place in ipairs(split(whole, ctx.sizes, ctx.axis)) do
+      local gradient = select(i, ...)
+      if gradient then place:copy_(gradient) else place:fill_(0) end
+    end
+    return whole
   end,
 })
 

@@ -41,6 +41,13 @@ local function open_self()
   return Comm.wrap(handle[0])
 end
 
+--- A communicator of this rank alone: whatever it does, nothing is sent.
+function comm.alone()
+  local rank = state.current
+  rank.alone = rank.alone or open_self()
+  return rank.alone
+end
+
 --- The communicator of all ranks: of the spawned ones inside comm.spawn, of the MPI job under mpirun,
 -- else of this process alone.
 function comm.world()

@@ -12,6 +12,7 @@ local function keys_of(value)
     local meta = debug.getmetatable(value)
     local index = type(meta) == "table" and rawget(meta, "__index")
     -- an __index function usually looks its methods up in the metatable itself (tensors do)
+    for _, name in ipairs(type(meta) == "table" and rawget(meta, "names") or {}) do keys[#keys + 1] = name end
     local after = type(index) == "function" and meta or index
     if after == meta then
       for _, name in ipairs(meta.class_name == "Tensor" and PROPERTIES or {}) do keys[#keys + 1] = name end

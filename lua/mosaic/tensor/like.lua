@@ -18,5 +18,24 @@ function Tensor:full_like(value, options)
   return create.full(like("full_like", self, self.shape, options), value)
 end
 
+--- The axes, that of the largest stride first: the order in which they lie in memory.
+function Tensor:memory_order()
+  local order, c = {}, self.c
+  for i = 1, c.ndim do order[i] = i end
+  table.sort(order, function(a, b)
+    local x, y = c.stride[a - 1], c.stride[b - 1]
+    return x > y or x == y and a < b
+  end)
+  return order
+end
+
+--- An uninitialised dense tensor of this shape whose axes lie in memory in the given order, so that
+-- what was done to its model by views can be undone by views. options: dtype, device.
+function Tensor.empty_in_order(shape, order, options)
+  local sizes, inverse = { dtype = options.dtype, device = options.device }, {}
+  for place, axis in ipairs(order) do sizes[place], inverse[axis] = shape[axis], place end
+  return create.empty(sizes):permute(inverse)
+end
+
 --- Zeros of another shape with self's dtype and device.
 function Tensor:zeros_of(shape) return create.zeros(like("zeros_of", self, shape)) end

@@ -1,0 +1,96 @@
+--- Data and gradients over ranks: cutting tensors into shards, putting them together, summing.
+local check = require "mosaic.check"
+local context = require "mosaic.context"
+local create = require "mosaic.tensor.create"
+local partition = require "mosaic.partition"
+
+local parallel = {}
+
+local OPTIONS = { "axis", "layout", "indices", "comm", "rows" }
+
+local function resolve(where, options)
+  check.options(where, options, OPTIONS)
+  local comm = options.comm or context.current():comm "sp"
+  return comm, options.layout or options.indices and "indices" or context.current().layout
+end
+
+local function index_tensor(list)
+  return create.tensor(list, { dtype = "i64" })
+end
+
+--- This rank's rows of x, which every rank holds whole. options: axis (required), layout, indices,
+-- comm. The gradient of a shard reaches the rows it was cut from.
+function parallel.shard(x, options)
+  local comm, layout = resolve("shard", options)
+  local axis = check.axis("shard", options.axis, x.ndim) + 1
+  local part = partition.new {
+    layout = layout, rows = x:size(axis), ranks = comm.size, indices = options.indices,
+  }
+  if layout == "contiguous" then
+    local piece = part:pieces(comm.rank)[1]
+    return x:narrow(axis, piece[1], piece[3]):contiguous()
+  end
+  return x:index_select(axis, index_tensor(part:positions(comm.rank)))
+end
+
+--- The whole tensor, on every rank, of what each rank holds a shard of. options as for shard.
+-- The gradient of the whole is cut and summed back to the ranks.
+function parallel.unshard(x, options)
+  local comm, layout = resolve("unshard", options)
+  local axis = check.axis("unshard", options.axis, x.ndim) + 1
+  local whole = comm:all_gather(x, axis)
+  local part = partition.new {
+    layout = layout, rows = whole:size(axis), ranks = comm.size, indices = options.indices,
+  }
+  if part:is_in_order() then return whole end
+  return whole:index_select(axis, index_tensor(part:places()))
+end
+
+--- Copies rank 0's parameters to all ranks of the world, so that training starts equal.
+function parallel.broadcast_parameters(model, options)
+  options = check.options("broadcast_parameters", options or {}, { "comm", "root" })
+  local comm = options.comm or context.current().world
+  require "mosaic.autograd".no_grad(function()
+    for _, parameter in ipairs(model:parameters()) do
+      parameter:copy_(comm:broadcast(parameter, options.root or 0))
+    end
+  end)
+  return model
+end
+
+--- The gradients of all parameters in one vector; zeros where a parameter has none.
+local function flatten_gradients(parameters)
+  local parts = {}
+  for i, parameter in ipairs(parameters) do
+    parts[i] = (parameter.grad or parameter:zeros_like()):reshape(-1)
+  end
+  return require "mosaic.tensor.join".cat(parts, 1)
+end
+
+--- Sums the gradients of the model's parameters over all ranks (data and sequence parallel alike),
+-- in one message. Each rank's loss must be its own part of the global loss: a local sum divided by
+-- the global count (mosaic.total).
+function parallel.sync_gradients(model, options)
+  options = check.options("sync_gradients", options or {}, { "comm" })
+  local comm = options.comm or context.current().world
+  local parameters = model:parameters()
+  if comm.size == 1 or #parameters == 0 then return model end
+  require "mosaic.autograd".no_grad(function()
+    local summed, at = comm:all_reduce(flatten_gradients(parameters)), 1
+    for _, parameter in ipairs(parameters) do
+      local count = parameter:numel()
+      parameter.grad = summed:narrow(1, at, count):reshape(parameter.shape):clone()
+      at = at + count
+    end
+  end)
+  return model
+end
+
+--- The sum of a number over all ranks: the count that a global mean divides by.
+function parallel.total(number, options)
+  options = check.options("total", options or {}, { "comm" })
+  local comm = options.comm or context.current().world
+  return comm:all_reduce(create.tensor({ number }, { dtype = "f64" })):item()
+end
+
+return parallel

@@ -1,0 +1,102 @@
+--- What a strategy is asked to compute: which rows every rank holds, the mask, the scale.
+--
+-- Masks compare global positions, so a strategy never asks which layout or mask is in force: it
+-- takes plan:block(owner), the options for this rank's queries against owner's keys, and may leave
+-- out the keys behind plan:needed(owner), which no query sees.
+local check = require "mosaic.check"
+local class = require "mosaic.class"
+local create = require "mosaic.tensor.create"
+local join = require "mosaic.tensor.join"
+
+local Plan = class("Plan")
+
+--- options: comm; queries, keys (partitions); mask and scale as mosaic.sdpa takes them, with
+-- documents for this rank's rows, and keep and bias with this rank's queries and all keys.
+function Plan:init(options)
+  self.comm, self.queries, self.keys = options.comm, options.queries, options.keys
+  self.mask, self.scale = options.mask or {}, options.scale
+  self.cache = {}
+  if type(self.mask.documents) ~= "nil" then self:gather_documents() end
+end
+
+--- Every rank needs the document of every key.
+function Plan:gather_documents()
+  local ids = self.mask.documents
+  if type(ids) ~= "table" or ids.c then ids = { q = ids, k = ids } end
+  if ids.k:size(-1) ~= self.keys:count(self.comm.rank) then
+    check.fail("documents: %d ids for %d keys on rank %d", ids.k:size(-1),
+      self.keys:count(self.comm.rank), self.comm.rank)
+  end
+  self.query_documents = ids.q
+  self.key_documents = self.comm:all_gather(ids.k, -1)
+end
+
+--- The global numbers of a rank's rows as an i64 tensor.
+local function positions_of(plan, partition, rank)
+  local key = partition == plan.queries and rank or -1 - rank
+  local cached = plan.cache[key]
+  if not cached then
+    cached = create.tensor(partition:positions(rank), { dtype = "i64" })
+    plan.cache[key] = cached
+  end
+  return cached
+end
+
+--- How many of owner's keys, counted from its first, some query can see. Only the prefix of a
+-- table is known to cut; the kernel skips what the other masks empty.
+function Plan:needed(owner)
+  local prefix = self.mask.prefix
+  if not prefix or not self.keys:is_ascending(owner) then return self.keys:count(owner) end
+  return self.keys:count_up_to(owner, prefix)
+end
+
+--- The part of owner's keys or values (..., rows, d) that some query can see.
+function Plan:trim(owner, x)
+  return x:narrow(-2, 1, self:needed(owner))
+end
+
+--- The opposite of trim for this rank's own block: zeros for the rows that no query saw.
+function Plan:untrim(gradient)
+  local rank = self.comm.rank
+  local missing = self.keys:count(rank) - self:needed(rank)
+  if missing == 0 then return gradient end
+  local shape = gradient.shape
+  shape[#shape - 1] = missing
+  return join.cat({ gradient, gradient:zeros_of(shape) }, -2)
+end
+
+--- Where owner's keys start in the ranks' shards laid end to end (0-based).
+local function offset_of(plan, owner)
+  local offset = 0
+  for rank = 0, owner - 1 do offset = offset + plan.keys:count(rank) end
+  return offset
+end
+
+--- The columns of a (..., queries, all keys) tensor that belong to the given keys.
+local function columns(x, positions)
+  return x:size(-1) == 1 and x or x:index_select(-1, positions)
+end
+
+--- Options of mosaic.sdpa for this rank's queries and the first `count` (default: all) keys of owner.
+function Plan:block(owner, count)
+  local mask = {}
+  for name, value in pairs(self.mask) do mask[name] = value end
+  count = count or self.keys:count(owner)
+  local k_positions = positions_of(self, self.keys, owner):narrow(1, 1, count)
+  if mask.documents then
+    mask.documents = {
+      q = self.query_documents,
+      k = self.key_documents:narrow(-1, offset_of(self, owner) + 1, count),
+    }
+  end
+  if mask.keep then mask.keep = columns(mask.keep, k_positions) end
+  if mask.bias then mask.bias = columns(mask.bias, k_positions) end
+  return {
+    scale = self.scale,
+    mask = mask,
+    q_positions = positions_of(self, self.queries, self.comm.rank),
+    k_positions = k_positions,
+  }
+end
+
+return Plan

@@ -1,0 +1,102 @@
+--- What the benchmarks share: the clock, the peer process, rows, and the table at the end.
+local ffi = require "ffi"
+local json = require "mosaic.data.json"
+
+ffi.cdef [[
+  struct mosaic_bench_timespec { long seconds, nanoseconds; };
+  int clock_gettime(int clock, struct mosaic_bench_timespec *now);
+]]
+
+local bench = { rows = {} }
+
+local PROCESS_CPU = 2
+
+--- CPU seconds of this process.
+function bench.now()
+  local t = ffi.new "struct mosaic_bench_timespec"
+  ffi.C.clock_gettime(PROCESS_CPU, t)
+  return tonumber(t.seconds) + tonumber(t.nanoseconds) * 1e-9
+end
+
+--- CPU seconds of one call.
+function bench.time(body)
+  local start = bench.now()
+  body()
+  return bench.now() - start
+end
+
+function bench.median(values)
+  local sorted = { unpack(values) }
+  table.sort(sorted)
+  local middle = math.floor((#sorted + 1) / 2)
+  return #sorted % 2 == 1 and sorted[middle] or (sorted[middle] + sorted[middle + 1]) / 2
+end
+
+-- ---- the peer -------------------------------------------------------------------------------
+
+local Peer = {}
+Peer.__index = Peer
+
+--- CPU seconds of one repetition of a case, such as "forward 24 4096".
+function Peer:time(case)
+  self.requests:write(case, "\n")
+  self.requests:flush()
+  return assert(tonumber(self.answers:read "*l"), "the peer gave no time for " .. case)
+end
+
+--- Starts PyTorch beside this process; nil where build/peers has none (see `make bench-peers`).
+function bench.start_peer(folder)
+  local python = folder .. "/peers/bin/python"
+  local file = io.open(python, "rb")
+  if not file then return nil end
+  file:close()
+  local pipe = os.tmpname()
+  os.remove(pipe)
+  assert(os.execute("mkfifo " .. pipe) == 0, "cannot make a pipe at " .. pipe)
+  local requests = io.popen(("exec %s scripts/bench/peer.py >%s"):format(python, pipe), "w")
+  local answers = assert(io.open(pipe, "r"))
+  os.remove(pipe)
+  return setmetatable({ requests = requests, answers = answers, name = answers:read "*l" }, Peer)
+end
+
+-- ---- rows -----------------------------------------------------------------------------------
+
+--- Adds a row: name, value, unit, and optionally peer, peer_value, and ratio (> 1: we are better).
+function bench.row(row)
+  bench.rows[#bench.rows + 1] = row
+  io.write(("%-44s %10.4g %-10s"):format(row.name, row.value, row.unit))
+  if row.peer_value then
+    io.write((" %-22s %10.4g   ratio %.2f"):format(row.peer, row.peer_value, row.ratio))
+  end
+  io.write "\n"
+  io.flush()
+end
+
+--- Times our body and the peer's case in turns; adds a row of medians in seconds.
+-- options: name, body, peer, case, repetitions, scale(seconds) -> value, unit, higher (is better).
+function bench.compare(options)
+  local ours, theirs = {}, {}
+  options.body()
+  for i = 1, options.repetitions or 7 do
+    ours[i] = bench.time(options.body)
+    if options.peer then theirs[i] = options.peer:time(options.case) end
+  end
+  local scale = options.scale or function(seconds) return seconds end
+  local row = { name = options.name, value = scale(bench.median(ours)), unit = options.unit or "s" }
+  if options.peer then
+    row.peer, row.peer_value = options.peer.name, scale(bench.median(theirs))
+    row.ratio = bench.median(theirs) / bench.median(ours)
+  end
+  bench.row(row)
+  return bench.median(ours)
+end
+
+--- Writes all rows as JSON.
+function bench.save(path)
+  local file = assert(io.open(path, "w"))
+  file:write(json.encode(bench.rows), "\n")
+  file:close()
+  io.write("wrote ", path, "\n")
+end
+
+return bench

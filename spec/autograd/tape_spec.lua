@@ -1,0 +1,143 @@
+local mosaic = require "mosaic"
+local fails = require "spec.support.fails"
+
+local function leaf(values)
+  return mosaic.tensor(values, { dtype = "f64", requires_grad = true })
+end
+
+describe("the tape", function()
+  it("adds up a value's uses", function()
+    local x = leaf { 1, 2, 3 }
+    mosaic.Tensor.backward((x * x + x):sum())
+    assert.same({ 3, 5, 7 }, x.grad:tolist())
+  end)
+
+  it("accumulates over calls of backward", function()
+    local x = leaf { 2 }
+    for _ = 1, 3 do (x * 5):sum():backward() end
+    assert.same({ 15 }, x.grad:tolist())
+  end)
+
+  it("sums a broadcast argument's gradient to its shape", function()
+    local x, row, scalar = leaf { { 1, 2 }, { 3, 4 }, { 5, 6 } }, leaf { 10, 20 }, leaf { { 2 } }
+    mosaic.Tensor.backward((x * row * scalar):sum())
+    assert.same({ { 20, 40 }, { 20, 40 }, { 20, 40 } }, x.grad:tolist())
+    assert.same({ 2 * 9, 2 * 12 }, row.grad:tolist())
+    assert.same({ { 10 * 9 + 20 * 12 } }, scalar.grad:tolist())
+  end)
+
+  it("gives an input its own dtype back", function()
+    local x = mosaic.tensor({ 1, 2 }, { dtype = "f32", requires_grad = true })
+    mosaic.Tensor.backward((x:to "f64" * 3):sum())
+    assert.equal("f32", x.grad.dtype)
+    assert.same({ 3, 3 }, x.grad:tolist())
+  end)
+
+  it("does not record under no_grad, and records again after an error inside", function()
+    local x = leaf { 1 }
+    local y = mosaic.no_grad(function() return x * 2 end)
+    assert.is_nil(y.edge)
+    pcall(mosaic.no_grad, function() error "x" end)
+    assert.truthy((x * 2).edge)
+  end)
+
+  it("cuts at detach", function()
+    local x = leaf { 3 }
+    mosaic.Tensor.backward((x * x:detach()):sum())
+    assert.same({ 3 }, x.grad:tolist())
+  end)
+
+  it("keeps two leaves' gradients apart although add hands both the same one", function()
+    local x, y = leaf { 1 }, leaf { 1 }
+    mosaic.Tensor.backward((x + y):sum())
+    x.grad:mul_(10)
+    assert.same({ 1 }, y.grad:tolist())
+  end)
+
+  it("refuses a second walk unless the graph is kept", function()
+    local x = leaf { 2 }
+    local y = (x * x):sum()
+    y:backward(nil, { retain_graph = true })
+    y:backward()
+    assert.same({ 8 }, x.grad:tolist())
+    fails("backward: sum was already walked back", function() (y * 1):backward() end)
+  end)
+
+  it("refuses what would give wrong gradients", function()
+    local x = leaf { 1, 2 }
+    local y = x * 2
+    fails("mul_: f64 [2] takes part in a gradient", function() y:mul_(2) end)
+    local z = (y * y):sum()
+    y:detach():fill_(0)
+    fails("backward: f64 [2] was changed in place after mul had used it", function() z:backward() end)
+    fails("is not a scalar", function() (x * 2):backward() end)
+    fails("the gradient is f64 [3], the tensor f64 [2]", function()
+      (x * 2):backward(mosaic.tensor({ 1, 2, 3 }, { dtype = "f64" }))
+    end)
+    fails("requires_grad_: i64 [2] is not a float tensor", function()
+      mosaic.tensor({ 1, 2 }, { dtype = "i64" }):requires_grad_()
+    end)
+  end)
+
+  it("differentiates views", function()
+    local x = mosaic.arange(1, 24, { dtype = "f64" }):view(2, 3, 4):clone():requires_grad_()
+    local cases = {
+      view = function(t) return t:view(6, 4) end,
+      permute = function(t) return t:permute(3, 1, 2) end,
+      slice = function(t) return t:slice(3, 1, 4, 2) end,
+      select = function(t) return t:select(2, -1) end,
+      expand = function(t) return t:unsqueeze(1):expand(5, 2, 3, 4) end,
+      clone = function(t) return t:t():clone() end,
+    }
+    for _, case in pairs(cases) do
+      assert.is_true(mosaic.gradcheck(function(t) return case(t) * case(t) end, { x }))
+    end
+  end)
+end)
+
+describe("a Function", function()
+  local Function = mosaic.autograd.Function
+
+  it("passes gradients by its own rule, nil where none arrived", function()
+    local split = Function("split", {
+      forward = function(ctx, x, factor)
+        ctx.factor = factor
+        return x * factor, x * 2
+      end,
+      backward = function(ctx, first, second)
+        assert.is_nil(second)
+        return first * ctx.factor
+      end,
+    })
+    local x = leaf { 1, 2 }
+    local a = split(x, 7)
+    a:sum():backward()
+    assert.same({ 7, 7 }, x.grad:tolist())
+  end)
+
+  it("notices that a saved tensor changed", function()
+    local square = Function("square", {
+      forward = function(ctx, x)
+        ctx:save("x", x)
+        return x * x
+      end,
+      backward = function(ctx, g) return g * ctx.x * 2 end,
+    })
+    local x = leaf { 3 }
+    local y = square(x)
+    mosaic.no_grad(function() x:mul_(2) end)
+    fails("backward: f64 [1] was changed in place after square had used it", function() y:backward() end)
+  end)
+end)
+
+describe("gradcheck", function()
+  it("names the element where a derivative is wrong", function()
+    local wrong = mosaic.autograd.Function("wrong", {
+      forward = function(_, x) return x * x end,
+      backward = function(_, g) return g end,
+    })
+    fails("gradcheck: input 1, element 1: backward gives", function()
+      mosaic.gradcheck(wrong, { leaf { 3, 1 } })
+    end)
+  end)
+end)
