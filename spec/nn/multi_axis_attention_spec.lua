@@ -1,0 +1,151 @@
+local mosaic = require "mosaic"
+local close = require "spec.support.close"
+local dense = require "spec.support.dense"
+local fails = require "spec.support.fails"
+local fill = require "spec.support.fill"
+
+local AXES = { "batch", "rows", "features", "embed" }
+
+local function new_layer(options)
+  local settings = { embed_dim = 6, num_heads = 2, axes = AXES, attention_axis = "rows", dtype = "f64" }
+  for name, value in pairs(options or {}) do settings[name] = value end
+  local layer = mosaic.MultiAxisAttention(settings)
+  local seed = 0
+  for _, p in layer:named_parameters() do
+    seed = seed + 1
+    mosaic.no_grad(function() p:copy_(fill(p.shape, { seed = seed }) * 0.5) end)
+  end
+  return layer
+end
+
+--- x W^T + b in plain Lua, row by row.
+local function project(rows, weight, bias)
+  local out = {}
+  for i, row in ipairs(rows) do
+    out[i] = {}
+    for o, w in ipairs(weight) do
+      local sum = bias and bias[o] or 0
+      for c, x in ipairs(row) do sum = sum + x * w[c] end
+      out[i][o] = sum
+    end
+  end
+  return out
+end
+
+--- Heads h of channels first..first+heads*d-1 as a (1, heads, n, d) tensor.
+local function heads_of(rows, first, heads, d)
+  local list = {}
+  for h = 0, heads - 1 do
+    for _, row in ipairs(rows) do
+      for c = 0, d - 1 do list[#list + 1] = row[first + h * d + c] end
+    end
+  end
+  return mosaic.tensor(list, { dtype = "f64" }):view(1, heads, #rows, d)
+end
+
+--- The layer on one sequence (a list of rows), in plain Lua.
+local function truth(layer, rows, mask)
+  local heads, d, embed = layer.num_heads, layer.head_size, layer.embed_dim
+  local packed = project(rows, layer.in_proj_weight:tolist(), layer.in_proj_bias:tolist())
+  local out = dense.attention(heads_of(packed, 1, heads, d), heads_of(packed, embed + 1, heads, d),
+    heads_of(packed, 2 * embed + 1, heads, d), { mask = mask }).out
+  local joined = {}
+  for i = 1, #rows do
+    joined[i] = {}
+    for c = 1, embed do
+      local h, at = math.floor((c - 1) / d), (c - 1) % d
+      joined[i][c] = out[(h * #rows + i - 1) * d + at + 1]
+    end
+  end
+  return project(joined, layer.out_proj.weight:tolist(), layer.out_proj.bias:tolist())
+end
+
+describe("MultiAxisAttention", function()
+  local x = fill { 2, 5, 3, 6 }
+
+  it("attends along the named axis, every other one being batch", function()
+    local layer = new_layer()
+    local y = layer:forward(x, { mask = { prefix = 3 } })
+    for b = 1, 2 do
+      for f = 1, 3 do
+        close(y:select(3, f):select(1, b), truth(layer, x:select(3, f):select(1, b):tolist(), { prefix = 3 }))
+      end
+    end
+  end)
+
+  it("takes the axis as a number, from either end, in 2 to 5 dims", function()
+    local by_name, by_number = new_layer(), new_layer { attention_axis = -3 }
+    close(by_number:forward(x), by_name:forward(x))
+    local features = new_layer { attention_axis = 3, axes = false }
+    close(features:forward(x)[2][4], truth(features, x[2][4]:tolist()))
+    local plain = new_layer { attention_axis = 1, axes = false }
+    close(plain:forward(x[1]:select(2, 2)), truth(plain, x[1]:select(2, 2):tolist()))
+    close(features:forward(x:unsqueeze(4))[1][2], plain:forward(x:unsqueeze(4)[1][2]))
+  end)
+
+  it("differentiates input and parameters", function()
+    local layer = new_layer { causal = true }
+    local small = fill({ 1, 3, 2, 6 }, { requires_grad = true })
+    local inputs = { small, unpack(layer:parameters()) }
+    assert.is_true(mosaic.gradcheck(function(t) return layer:forward(t) end, inputs, { tolerance = 2e-6 }))
+  end)
+
+  it("gives the same sharded by rows: 1 to 5 ranks, every layout, forward and gradients", function()
+    local whole, dy = fill { 2, 7, 3, 6 }, fill({ 2, 7, 3, 6 }, { seed = 9 })
+    local reference = new_layer { causal = true }
+    local input = whole:clone():requires_grad_()
+    local expected = reference:forward(input)
+    expected:backward(dy)
+    for size = 1, 5 do
+      for _, layout in ipairs { "contiguous", "zigzag", "striped" } do
+        local results = mosaic.virtual(size, function(comm)
+          local layer = new_layer { backend = "ring", comm = comm, layout = layout, causal = true }
+          local options = { axis = 2, comm = comm, layout = layout }
+          local shard = mosaic.shard(whole, options):requires_grad_()
+          local y = layer:forward(shard)
+          y:backward(mosaic.shard(dy, options))
+          mosaic.sync_gradients(layer, { comm = comm })
+          return { mosaic.unshard(y, options), mosaic.unshard(shard.grad, options), layer }
+        end)
+        for _, result in ipairs(results) do
+          close(result[1], expected)
+          close(result[2], input.grad)
+          local parameters = reference:parameters()
+          for i, p in ipairs(result[3]:parameters()) do close(p.grad, parameters[i].grad) end
+        end
+      end
+    end
+  end)
+
+  it("refuses on every rank when ranks disagree, before anything is sent", function()
+    local sent = {}
+    mosaic.virtual(2, function(comm)
+      local layer = new_layer { backend = "ring", comm = comm }
+      comm:reset_counters()
+      local columns = comm.rank == 0 and 3 or 4
+      fails("ranks disagree on", function() layer:forward(fill { 2, 5, columns, 6 }) end)
+      sent[comm.rank] = comm:counters("sendrecv").calls
+    end)
+    assert.same({ [0] = 0, [1] = 0 }, sent)
+  end)
+
+  it("names the wrong value in its options and inputs", function()
+    local function refuses(text, changes)
+      local settings = { embed_dim = 6, num_heads = 2, axes = AXES, attention_axis = "rows" }
+      for name, value in pairs(changes) do settings[name] = value end
+      fails(text, function() mosaic.MultiAxisAttention(settings) end)
+    end
+    refuses("embed_dim 6 is not divisible by num_heads 4", { num_heads = 4 })
+    refuses("did you mean 'rows'?", { attention_axis = "row" })
+    refuses("did you mean 'num_heads'?", { num_head = 2 })
+    local layer, embed = new_layer(), new_layer { attention_axis = "embed" }
+    local zero, misspelt = new_layer { attention_axis = 0 }, new_layer { backend = "rinf" }
+    fails("axis 0 does not exist", function() zero:forward(x) end)
+    fails("is not embed_dim 6", function() layer:forward(fill { 2, 5, 3, 7 }) end)
+    fails("has not the axes {batch, rows, features, embed}", function() layer:forward(fill { 5, 6 }) end)
+    fails("attention_axis 4 of f64 [2,5,3,6] is the embedding", function() embed:forward(x) end)
+    fails("is not one of local, ring (did you mean 'ring'?)", function()
+      misspelt:forward(x)
+    end)
+  end)
+end)
