@@ -9,7 +9,10 @@
 #include "csv.h"
 #include "file.h"
 
-enum { BLOCK = 1 << 20 };
+/* Bytes per read. The fuzz target makes it small, so that everything crosses a border. */
+#ifndef CSV_BLOCK
+#define CSV_BLOCK (1 << 20)
+#endif
 
 typedef struct {
     mosaic_csv *table;
@@ -113,10 +116,10 @@ static mosaic_status refuse_nul(const scanner *s, int64_t from)
 static mosaic_status read_block(scanner *s, int fd, bool *more)
 {
     mosaic_csv *t = s->table;
-    char *grown = mosaic_grow(t->text, &t->text_room, t->text_bytes + BLOCK + 1, 1);
-    if (!grown) return mosaic_fail_memory(t->path, t->text_bytes + BLOCK);
+    char *grown = mosaic_grow(t->text, &t->text_room, t->text_bytes + CSV_BLOCK + 1, 1);
+    if (!grown) return mosaic_fail_memory(t->path, t->text_bytes + CSV_BLOCK);
     t->text = grown;
-    int64_t from = t->text_bytes, n = mosaic_read_some(fd, t->text + from, BLOCK);
+    int64_t from = t->text_bytes, n = mosaic_read_some(fd, t->text + from, CSV_BLOCK);
     if (n < 0) return mosaic_fail_io(t->path, "read");
     *more = n > 0;
     t->text_bytes += n;

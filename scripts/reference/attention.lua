@@ -1,0 +1,91 @@
+--- Attention cases: out, lse and all gradients.
+-- f64: 1e-10 of each tensor's largest value. f32: twice the error of a plain f32 implementation of
+-- the same case, plus 4 units in the last place of the largest value.
+local kinds = require "reference.kinds"
+local measure = require "reference.measure"
+local mosaic = require "mosaic"
+local places = require "reference.places"
+local plain = require "reference.plain"
+
+local RESULTS = { "out", "lse", "dq", "dk", "dv" }
+local ROWS = { out = 3, lse = 3, dq = 3, dk = 3, dv = 3 } -- axis of the rows
+
+local function leaf(t) return t:detach():requires_grad_() end
+
+local function run_local(t, kind)
+  local q, k, v = leaf(t.q), leaf(t.k), leaf(t.v)
+  local out, lse = mosaic.sdpa(q, k, v, { mask = kind.mask(function(x) return x end) })
+  out:backward(t.dout)
+  return { out = out:detach(), lse = lse:detach(), dq = q.grad, dk = k.grad, dv = v.grad }
+end
+
+local function run_ring(t, kind, comm, layout)
+  local function cut(x, axis) return mosaic.shard(x, { axis = axis, comm = comm, layout = layout }) end
+  local q, k, v = leaf(cut(t.q, 3)), leaf(cut(t.k, 3)), leaf(cut(t.v, 3))
+  local out, lse = mosaic.attend(q, k, v,
+    { strategy = "ring", comm = comm, layout = layout, mask = kind.mask(cut) })
+  out:backward(cut(t.dout, 3))
+  local results = { out = out:detach(), lse = lse:detach(), dq = q.grad, dk = k.grad, dv = v.grad }
+  for name, x in pairs(results) do
+    results[name] = nil
+    results[name] = mosaic.unshard(x, { axis = ROWS[name], comm = comm, layout = layout })
+  end
+  return results
+end
+
+--- One unit in the last place of an f32 of this size.
+local function ulp(x)
+  local _, exponent = math.frexp(x)
+  return 2 ^ (math.max(exponent, -125) - 24)
+end
+
+--- For each result the error of the plain f32 implementation.
+local function plain_errors(case, kind)
+  local r = plain(case.get "q", case.get "k", case.get "v", case.get "dout", kind)
+  local errors = {}
+  for _, name in ipairs(RESULTS) do
+    local expected, got = case.get(name):flat(), {}
+    for i = 1, #expected do got[i] = tonumber(r[name][i - 1]) end
+    errors[name] = measure.distance(got, expected)
+  end
+  return errors
+end
+
+local function bounds_of(case, kind)
+  local errors = plain_errors(case, kind)
+  return {
+    f64 = function() return function(scale) return 1e-10 * scale end end,
+    f32 = function(name)
+      return function(scale) return 2 * errors[name] + 4 * ulp(scale) end
+    end,
+  }
+end
+
+--- Results that are zero but for rounding are measured against the case's other results.
+local function floor_of(case)
+  local largest = 0
+  for _, name in ipairs(RESULTS) do largest = math.max(largest, measure.largest(case.get(name):flat())) end
+  return 1e-5 * largest
+end
+
+return function(case)
+  local name = case.parameters.kind
+  if name == "dilated" then return { skipped = "dilated" } end
+  if not kinds[name] then error(("attention of kind %s is not known"):format(tostring(name)), 0) end
+  local kind = kinds[name](case.parameters)
+  local bounds, floor, result = bounds_of(case, kind), floor_of(case), {}
+  for _, dtype in ipairs { "f64", "f32" } do
+    local t, worst = {}, measure.new()
+    for _, input in ipairs { "q", "k", "v", "dout" } do t[input] = case.get(input):to(dtype) end
+    places({ "contiguous", "zigzag", "striped" }, function(comm, layout)
+      if not comm then return run_local(t, kind) end
+      return run_ring(t, kind, comm, layout)
+    end, function(place, got)
+      for _, what in ipairs(RESULTS) do
+        worst:add(what .. ", " .. place, got[what], case.get(what), bounds[dtype](what), { floor = floor })
+      end
+    end)
+    result[dtype] = worst
+  end
+  return result
+end
