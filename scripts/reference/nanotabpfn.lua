@@ -1,20 +1,10 @@
 --- nanoTabPFN cases: logits, loss, the norm of the gradient and, where given, the gradient itself.
 -- f64: 1e-10 of each tensor's largest value. f32: logits and loss 1e-5, gradients 1e-4 of it.
-local NanoTabPFN = require "nanotabpfn.model"
+local build = require "reference.model"
 local measure = require "reference.measure"
 local mosaic = require "mosaic"
 local objective = require "nanotabpfn.objective"
 local places = require "reference.places"
-
---- The model with the case's weights.
-local function build(case, dtype, comm)
-  local model = case.model()
-  local options = { dtype = dtype, comm = comm, backend = comm and "ring" or "local" }
-  for name, size in pairs(model.sizes) do options[name] = size end
-  local net, state = NanoTabPFN(options), {}
-  for name in pairs(net:state_dict()) do state[name] = model.state[name] end
-  return net:load_state_dict(state)
-end
 
 local function scalar(value)
   return mosaic.tensor({ value }, { dtype = "f64" })

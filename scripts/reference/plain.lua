@@ -43,11 +43,11 @@ local function score(r, at, row)
   return largest
 end
 
---- out and lse of one query, leaving its weights in row.
+--- out and lse of one query, leaving its weights in row; false when it sees nothing.
 local function attend(r, at, row)
   local largest, sum = score(r, at, row), 0
-  r.lse[at.row] = -math.huge
-  if largest == -math.huge then return end
+  r.lse[at.row] = largest
+  if largest == -math.huge then return false end
   for j = 0, r.nk - 1 do
     row[j] = math.exp(round(row[j] - largest))
     sum = round(sum + row[j])
@@ -57,6 +57,7 @@ local function attend(r, at, row)
     accumulate(r.out, at.q, row[j], r.v, at.k + j * r.d, r.d)
   end
   r.lse[at.row] = largest + round(math.log(sum))
+  return true
 end
 
 --- Gradients of one query, given its weights in row.
@@ -87,8 +88,7 @@ return function(q, k, v, dout, kind)
         local at = { h = h, i = i, row = (b * heads + h) * nq + i }
         at.q, at.k = at.row * d, (b * kv_heads + kv) * nk * d
         local row = floats(nk)
-        attend(r, at, row)
-        attend_backward(r, at, row)
+        if attend(r, at, row) then attend_backward(r, at, row) end
       end
     end
   end

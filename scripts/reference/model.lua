@@ -1,0 +1,11 @@
+--- The nanoTabPFN of a case: `build(case, dtype, comm)`; without comm it runs locally.
+local NanoTabPFN = require "nanotabpfn.model"
+
+return function(case, dtype, comm)
+  local model = case.model()
+  local options = { dtype = dtype, comm = comm, backend = comm and "ring" or "local" }
+  for name, size in pairs(model.sizes) do options[name] = size end
+  local net, state = NanoTabPFN(options), {}
+  for name in pairs(net:state_dict()) do state[name] = model.state[name] end
+  return net:load_state_dict(state)
+end
