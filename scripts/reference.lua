@@ -25,8 +25,11 @@ end
 --- Runs one case: the text of its line, and whether it passed, failed or was skipped.
 local function judge(case)
   local run = require("reference." .. case.kind)
-  local ok, result = xpcall(function() return run(case) end, debug.traceback)
-  if not ok then return "error: " .. result, "failed" end
+  local ok, result = xpcall(run, debug.traceback, case)
+  if not ok then
+    io.stderr:write(result, "\n")
+    return "error: " .. result:match "^[^\n]*", "failed"
+  end
   if result.skipped then return "skipped: needs " .. result.skipped, "skipped" end
   local fine = result.f64.ratio <= 1 and result.f32.ratio <= 1
   return ("%-46s %-46s %s"):format(describe("f64", result.f64), describe("f32", result.f32),

@@ -47,7 +47,8 @@ local function compare(worst, case, dtype, place, got)
   if case.get "grad_norm" then worst:add("norm, " .. place, got.grad_norm, case.get "grad_norm", bound) end
   for _, point in ipairs { "final_y", "final_x" } do
     for name, expected in pairs(case.all(point .. ".")) do
-      worst:add(("%s.%s, %s"):format(point, name, place), got[point][name], expected, bound)
+      local where = ("%s %s, %s"):format(point, name:match "[^.]*%.[^.]*$", place)
+      worst:add(where, got[point][name], expected, bound)
     end
   end
 end

@@ -1,5 +1,7 @@
-local json = require("mosaic").data.json
+local data = require("mosaic").data
+local json = data.json
 local fails = require "spec.support.fails"
+local files = require "spec.support.files"
 
 describe("json.encode", function()
   it("sorts keys, tells lists from objects, and writes the shortest exact numbers", function()
@@ -63,5 +65,24 @@ describe("json.decode", function()
     refused("expected at most 100 levels", ("["):rep(200))
     refused("expected a value, got \"n\"", "nul")
     refused("json.decode: expected a string, got nil", nil)
+  end)
+end)
+
+describe("JSON files", function()
+  it("keep a value", function()
+    local path = files.path "value.json"
+    data.write_json(path, { auc = 0.1, names = { "a" } })
+    assert.equal('{"auc":0.1,"names":["a"]}\n', files.read(path))
+    assert.equal(0.1, data.read_json(path).auc)
+  end)
+
+  it("are errors with path, line and column, and stay as they were", function()
+    local path = files.write("{\n 1}", "bad.json")
+    fails(path .. ": line 2, column 2: expected a string, got \"1\"", function() data.read_json(path) end)
+    fails("json.encode: the value is nan", function() data.write_json(path, 0 / 0) end)
+    assert.equal("{\n 1}", files.read(path))
+    fails("/nowhere/x.json: No such file or directory", function() data.read_json "/nowhere/x.json" end)
+    fails("/tmp: cannot be read", function() data.read_json "/tmp" end)
+    fails("read_json: a path is expected, got nil", function() data.read_json() end)
   end)
 end)

@@ -6,11 +6,13 @@ local MEANINGS = {
   ['"'] = '"', ["\\"] = "\\", ["/"] = "/", b = "\b", f = "\f", n = "\n", r = "\r", t = "\t",
 }
 
+local source -- what messages call the text that is being decoded
+
 local function fail_at(text, at, expected)
   local _, lines = text:sub(1, at - 1):gsub("\n", "")
   local column = at - (text:sub(1, at - 1):match ".*()\n" or 0)
   local got = at > #text and "the end" or check.show(text:sub(at, at))
-  check.fail("json.decode: line %d, column %d: expected %s, got %s", lines + 1, column, expected, got)
+  check.fail("%s: line %d, column %d: expected %s, got %s", source, lines + 1, column, expected, got)
 end
 
 local function skip(text, at) return text:match("^[ \n\r\t]*()", at) end
@@ -114,8 +116,10 @@ function decode(text, at, depth)
   return decode_number(text, at)
 end
 
-return function(text)
-  if type(text) ~= "string" then check.fail("json.decode: expected a string, got %s", type(text)) end
+--- name: what messages call the text (default "json.decode").
+return function(text, name)
+  source = name or "json.decode"
+  if type(text) ~= "string" then check.fail("%s: expected a string, got %s", source, type(text)) end
   local value, at = decode(text, skip(text, 1), 1)
   at = skip(text, at)
   if at <= #text then fail_at(text, at, "the end") end
