@@ -13,22 +13,27 @@ typedef struct {
     bool has_dlse;        /* the last operand */
 } rows;
 
-#define ROW(operand, i) ((REAL *)(void *)(data[operand] + (i)*step[operand]))
+#define NUMBER(operand, i) ((double *)(void *)(data[operand] + (i)*step[operand]))
+
+/* lse of the union, and the shares of the two parts in it. */
+typedef struct {
+    double lse, first, second;
+} weights;
+
+static weights weights_of(double lse1, double lse2)
+{
+    double top = lse1 >= lse2 ? lse1 : lse2;
+    if (lse1 == -INFINITY && lse2 == -INFINITY) return (weights){top, 0, 0};
+    double first = exp(lse1 - top), second = exp(lse2 - top), sum = first + second;
+    return (weights){top + log(sum), first / sum, second / sum};
+}
 
 #define REAL float
 #define NAME(x) x##_f32
-#define EXP expf
-#define LOG logf
 #include "merge_rows.h"
-#undef REAL
-#undef NAME
-#undef EXP
-#undef LOG
 
 #define REAL double
 #define NAME(x) x##_f64
-#define EXP exp
-#define LOG log
 #include "merge_rows.h"
 
 /* Runs over the rows of the operands; those with one dim more than lse_dims are vectors. */

@@ -84,19 +84,20 @@ VEC_INLINE vec vec_exp2(vec x)
     return vec_scale(p, n, x);
 }
 
-/* log2 x to 1e-7, for x in [2^-126, 2^128) and NaN. With x = 2^n m, 1/sqrt(2) <= m < sqrt(2), and
- * s = (m - 1)/(m + 1): log2 m = 2/ln 2 (s + s^3/3 + s^5/5 + ...). */
-VEC_INLINE vec vec_log2(vec x)
+/* log2 x as a whole number *n and a rest in [-1/2, 1/2], for x in [2^-126, 2^128) and NaN. With
+ * x = 2^n m and s = (m - 1)/(m + 1) the rest is 2/ln 2 (s + s^3/3 + s^5/5 + ...). */
+VEC_INLINE vec vec_log2(vec x, vec *n)
 {
     typedef int32_t bits __attribute__((vector_size(sizeof(vec))));
-    bits from_root_half = (bits)x - 0x3f3504f3, n = from_root_half >> 23;
+    bits from_root_half = (bits)x - 0x3f3504f3;
+    *n = __builtin_convertvector(from_root_half >> 23, vec);
     vec m = (vec)((from_root_half & 0x7fffff) + 0x3f3504f3);
     vec s = (m - 1) / (m + 1), s2 = s * s;
     vec p = vec_fma(s2, vec_set(2.885390082f / 9), vec_set(2.885390082f / 7));
     p = vec_fma(p, s2, vec_set(2.885390082f / 5));
     p = vec_fma(p, s2, vec_set(2.885390082f / 3));
     p = vec_fma(p, s2, vec_set(2.885390082f));
-    return vec_fma(s, p, __builtin_convertvector(n, vec)) + (x - x);
+    return s * p + (x - x);
 }
 
 #endif

@@ -144,7 +144,7 @@ mosaic_status mosaic_attention(mosaic_tensor *out, mosaic_tensor *lse, const mos
     MOSAIC_TRY(open_call("attention", &call, &views, q, k, v, options));
     const mosaic_device *device = mosaic_device_of(q);
     MOSAIC_TRY(mosaic_output(out, "attention", result_type(q), q->ndim, q->size, device));
-    MOSAIC_TRY(mosaic_output(lse, "attention", result_type(q), q->ndim - 1, q->size, device));
+    MOSAIC_TRY(mosaic_output(lse, "attention", MOSAIC_DTYPE_F64, q->ndim - 1, q->size, device));
     const mosaic_tensor *operands[] = {q, k, v};
     for (int i = 0; i < 3; i++) {
         MOSAIC_TRY(check_apart("attention", out, operands[i]));
@@ -168,7 +168,7 @@ static mosaic_status check_same(const char *op, const char *name, const mosaic_t
     MOSAIC_TRY(mosaic_check_operands(op, a, q));
     bool same = a->ndim == ndim;
     for (int i = 0; same && i < ndim; i++) same = a->size[i] == q->size[i];
-    MOSAIC_REQUIRE(same && dtype_fits, "%s: %s %s does not fit q %s", op, name,
+    MOSAIC_REQUIRE(same && dtype_fits, "%s: %s %s does not fit %s", op, name,
                    mosaic_tensor_describe(a), mosaic_tensor_describe(q));
     return MOSAIC_OK;
 }
@@ -183,7 +183,7 @@ mosaic_status mosaic_attention_delta(mosaic_tensor *delta, const mosaic_tensor *
                    "%s: out must be f32 or f64, got %s", op, mosaic_tensor_describe(out));
     int rows = out->ndim - 1;
     MOSAIC_TRY(check_same(op, "dout", dout, out, out->ndim, dout->dtype == out->dtype));
-    if (dlse) MOSAIC_TRY(check_same(op, "dlse", dlse, out, rows, dlse->dtype == out->dtype));
+    if (dlse) MOSAIC_TRY(check_same(op, "dlse", dlse, out, rows, dlse->dtype == MOSAIC_DTYPE_F64));
     MOSAIC_TRY(mosaic_output(delta, op, out->dtype, rows, out->size, mosaic_device_of(out)));
     mosaic_tensor_note_write(delta);
     if (mosaic_tensor_numel(delta) == 0) return MOSAIC_OK;
@@ -215,7 +215,7 @@ mosaic_status mosaic_attention_backward(mosaic_tensor *dq, mosaic_tensor *dk, mo
     MOSAIC_TRY(open_call(op, &call, &views, q, k, v, options));
     int dtype = result_type(q);
     MOSAIC_TRY(check_same(op, "dout", dout, q, q->ndim, dout->dtype == dtype));
-    MOSAIC_TRY(check_same(op, "lse", lse, q, q->ndim - 1, lse->dtype == dtype));
+    MOSAIC_TRY(check_same(op, "lse", lse, q, q->ndim - 1, lse->dtype == MOSAIC_DTYPE_F64));
     MOSAIC_TRY(check_same(op, "delta", delta, q, q->ndim - 1, delta->dtype == dtype));
     MOSAIC_REQUIRE(!dbias || options->bias, "%s: dbias is asked for, but there is no bias", op);
     bool empty = mosaic_tensor_numel(q) == 0 || mosaic_tensor_numel(k) == 0;

@@ -1,7 +1,6 @@
 /* attention.c - attention forward: a chunk of queries against one block of keys after the other.
  *
- * Per tile and block: scores and their exact maximum, rescaling, probabilities, values. Scores are
- * kept in units of log 2 (q carries scale * log2 e), so that the exponential is 2^x. */
+ * Per tile and block: scores and their exact maximum, rescaling, probabilities, values. */
 #include "attention_tile.h"
 
 enum { BLOCK = 128 }; /* keys: K, V and scores of a block stay in the caches */
@@ -17,13 +16,15 @@ typedef struct {
 typedef struct {
     tile *tiles;
     int64_t count;
+    float base;                   /* of the exponential, log2: unit * log2 e */
     float *k, *v, *scores, *mask; /* of a block; scores and mask (BLOCK, TILE) */
 } workspace;
 
 /* Cuts rows from..to - 1 into tiles; with scratch NULL only the end of what is taken counts. */
 static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t to, char **scratch)
 {
-    workspace w = {.count = (to - from + TILE - 1) / TILE};
+    workspace w = {.count = (to - from + TILE - 1) / TILE,
+                   .base = (float)(scaling_of(u).unit * LOG2E)};
     bool measuring = !*scratch;
     int64_t channels = round_up(u->d, STEP);
     w.tiles = take(scratch, w.count, sizeof(tile));
@@ -54,7 +55,7 @@ static void open_tile(const mosaic_attention_unit *u, tile *t)
 {
     int64_t width = t->vectors * VEC_LANES;
     t->limits = limits_of(u, t->first, t->rows);
-    pack_lanes(t->q, width, u, &u->q, t->first, t->rows, (float)(u->scale * LOG2E));
+    pack_lanes(t->q, width, u, &u->q, t->first, t->rows, scaling_of(u).power);
     for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->out[i] = 0;
     for (int64_t i = 0; i < width; i++) {
         t->top[i] = -FLT_MAX; /* finite, so that -infinity less it is -infinity */
@@ -81,12 +82,13 @@ VEC_INLINE void make_scores(int vectors, float *scores, vec *top, const float *k
     }
 }
 
-/* scores <- 2^(score - top); adds them up. */
-VEC_INLINE void make_weights(int vectors, float *scores, const vec *top, vec *sum, int64_t keys)
+/* scores <- 2^((score - top) base); adds them up. */
+VEC_INLINE void make_weights(int vectors, float *scores, const vec *top, vec base, vec *sum,
+                             int64_t keys)
 {
     for (int64_t j = 0; j < keys; j++)
         for (int w = 0; w < vectors; w++, scores += VEC_LANES) {
-            vec p = vec_exp2(vec_load(scores) - top[w]);
+            vec p = vec_exp2((vec_load(scores) - top[w]) * base);
             vec_store(scores, p);
             sum[w] += p;
         }
@@ -110,6 +112,7 @@ VEC_INLINE void add_values(int vectors, float *out, const vec *factor, const flo
 VEC_INLINE void attend_vectors(int vectors, const workspace *w, tile *t, int64_t key, int64_t keys,
                                bool masked, int64_t d)
 {
+    const vec base = vec_set(w->base);
     vec top[VECTORS], sum[VECTORS], factor[VECTORS];
     for (int i = 0; i < vectors; i++) {
         factor[i] = top[i] = vec_load(t->top + i * VEC_LANES);
@@ -117,10 +120,10 @@ VEC_INLINE void attend_vectors(int vectors, const workspace *w, tile *t, int64_t
     }
     make_scores(vectors, w->scores, top, w->k + key * d, t->q, masked ? w->mask : NULL, keys, d);
     for (int i = 0; i < vectors; i++) {
-        factor[i] = vec_exp2(factor[i] - top[i]);
+        factor[i] = vec_exp2((factor[i] - top[i]) * base);
         sum[i] *= factor[i];
     }
-    make_weights(vectors, w->scores, top, sum, keys);
+    make_weights(vectors, w->scores, top, base, sum, keys);
     add_values(vectors, t->out, factor, w->v + key * STEP, w->scores, keys, d);
     for (int i = 0; i < vectors; i++) {
         vec_store(t->top + i * VEC_LANES, top[i]);
@@ -162,17 +165,21 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
 static void close_tile(const mosaic_attention_unit *u, tile *t)
 {
     const int64_t width = t->vectors * VEC_LANES;
+    const double unit = scaling_of(u).unit;
+    float whole[TILE] __attribute__((aligned(64))), rest[TILE] __attribute__((aligned(64)));
     for (int64_t i = 0; i < width; i += VEC_LANES) {
-        vec sum = vec_load(t->sum + i), top = vec_load(t->top + i);
-        vec_store(t->top + i, (top + vec_log2(sum)) * (float)LN2);
+        vec n, fraction = vec_log2(vec_load(t->sum + i), &n);
+        vec_store(whole + i, n);
+        vec_store(rest + i, fraction);
     }
     place p = place_of(u, t->first);
     for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p)) {
         bool empty = t->sum[lane] == 0;
         float factor = empty ? 0 : 1 / t->sum[lane];
         float *out = (float *)(void *)u->out.data + mosaic_rows_at(&u->out, p.head, p.query, 0);
-        float *lse = (float *)(void *)u->lse.data + mosaic_rows_at(&u->lse, p.head, p.query, 0);
-        *lse = empty ? -INFINITY : t->top[lane];
+        double *lse = (double *)(void *)u->lse.data + mosaic_rows_at(&u->lse, p.head, p.query, 0);
+        double log2_sum = (double)whole[lane] + (double)rest[lane];
+        *lse = empty ? -INFINITY : (double)t->top[lane] * unit + log2_sum * LN2;
         for (int64_t c = 0; c < u->d; c++)
             out[c * u->out.column] = t->out[c * width + lane] * factor;
     }

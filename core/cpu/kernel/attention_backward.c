@@ -1,11 +1,11 @@
 /* attention_backward.c - gradients of attention: a chunk of keys against one tile of queries after
  * the other.
  *
- * With p = 2^(score - lse) and ds = p (dout.v - delta), by blocks of keys: dq += ds k with lanes of
- * queries, as forward; dk += ds q and dv += p dout with lanes of head channels, so that nothing has
- * to be transposed in registers. K, V and their gradients stay packed for the whole chunk. Every
- * element is one chain of additions in the order of keys (dq) or queries (dk, dv), however the work
- * is cut; only dq is rounded once more per chunk, whose size depends on d alone. */
+ * With p = exp(score - lse) and ds = p (dout.v - delta), by blocks of keys: dq += ds k with lanes
+ * of queries, as forward; dk += ds q and dv += p dout with lanes of head channels, so that nothing
+ * has to be transposed in registers. K, V and their gradients stay packed for the whole chunk.
+ * Every element is one chain of additions in the order of keys (dq) or queries (dk, dv), however
+ * the work is cut; only dq is rounded once more per chunk, whose size depends on d alone. */
 #include "attention_tile.h"
 
 enum { BLOCK = 64, MOST_KEYS = 2048, CACHE_FLOATS = 192 * 1024 };
@@ -14,14 +14,16 @@ typedef struct {
     int64_t first, rows; /* of the group */
     int vectors;
     limits limits;
-    float *q, *dout;           /* (d, width), q times scale * log2 e */
+    float *q, *dout;           /* (d, width), q times the power of two in scale */
     float *q_rows, *dout_rows; /* (TILE, lanes of d) */
     float *dq;                 /* (round_up(d, STEP), width) */
-    float *lse, *delta;        /* (width), lse in units of log 2 */
+    float *lse, *lse_rest;     /* (width): in units of scores, and what f32 leaves of it */
+    float *delta;              /* (width) */
 } tile;
 
 typedef struct {
     int64_t keys, columns;         /* of the chunk; round_up(d, VEC_LANES) */
+    float base;                    /* of the exponential, log2: unit * log2 e */
     float *k, *v;                  /* (keys/STEP, d, STEP) */
     float *k_channels;             /* (d/STEP, keys, STEP) */
     float *dk, *dv;                /* (keys, columns) */
@@ -37,7 +39,9 @@ static int64_t chunk_keys(const mosaic_attention_unit *u)
 
 static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **scratch)
 {
-    workspace w = {.keys = round_up(keys, BLOCK), .columns = round_up(u->d, VEC_LANES)};
+    workspace w = {.keys = round_up(keys, BLOCK),
+                   .columns = round_up(u->d, VEC_LANES),
+                   .base = (float)(scaling_of(u).unit * LOG2E)};
     int64_t channels = round_up(u->d, STEP);
     w.k = take(scratch, w.keys * u->d, 4);
     w.v = take(scratch, w.keys * u->d, 4);
@@ -53,6 +57,7 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **sc
     w.tile.dout_rows = take(scratch, TILE * w.columns, 4);
     w.tile.dq = take(scratch, channels * TILE, 4);
     w.tile.lse = take(scratch, TILE, 4);
+    w.tile.lse_rest = take(scratch, TILE, 4);
     w.tile.delta = take(scratch, TILE, 4);
     return w;
 }
@@ -88,12 +93,14 @@ VEC_INLINE void make_products(int vectors, const workspace *w, int64_t key, int6
 /* weights <- p, slant <- ds; 0 in what fills up the last STEP, which may be keys of other tiles. */
 VEC_INLINE void make_slants(int vectors, const workspace *w, int64_t keys)
 {
+    const vec base = vec_set(w->base);
     for (int i = 0; i < vectors; i++) {
         vec lse = vec_load(w->tile.lse + i * VEC_LANES);
+        vec lse_rest = vec_load(w->tile.lse_rest + i * VEC_LANES);
         vec delta = vec_load(w->tile.delta + i * VEC_LANES);
         float *weight = w->weights + i * VEC_LANES, *slant = w->slant + i * VEC_LANES;
         for (int64_t j = 0; j < keys; j++, weight += TILE, slant += TILE) {
-            vec p = vec_exp2(vec_load(weight) - lse);
+            vec p = vec_exp2((vec_load(weight) - lse - lse_rest) * base);
             vec_store(weight, p);
             vec_store(slant, p * (vec_load(slant) - delta));
         }
@@ -181,33 +188,33 @@ static void work_block(const mosaic_attention_unit *u, const mosaic_attention_pa
 
 /* ---- opening and closing -------------------------------------------------------------------- */
 
-static float number_at(const mosaic_rows *m, place p)
-{
-    return ((const float *)(const void *)m->data)[mosaic_rows_at(m, p.head, p.query, 0)];
-}
-
 static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *t, int64_t first,
                       int64_t rows)
 {
-    float factor = (float)(u->scale * LOG2E);
     t->first = first;
     t->rows = rows;
     t->vectors = (int)((rows + VEC_LANES - 1) / VEC_LANES);
     t->limits = limits_of(u, first, rows);
     int64_t width = t->vectors * VEC_LANES;
-    pack_rows(t->q_rows, w->columns, u, &u->q, first, rows, factor);
-    pack_rows(t->dout_rows, w->columns, u, &u->dout, first, rows, 1);
-    pack_lanes(t->q, width, u, &u->q, first, rows, factor);
+    pack_rows(t->q_rows, w->columns, u, &u->q, first, rows);
+    pack_rows(t->dout_rows, w->columns, u, &u->dout, first, rows);
+    pack_lanes(t->q, width, u, &u->q, first, rows, scaling_of(u).power);
     pack_lanes(t->dout, width, u, &u->dout, first, rows, 1);
     for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->dq[i] = 0;
+    double unit = scaling_of(u).unit;
     place p = place_of(u, first);
     for (int64_t lane = 0; lane < width; lane++) {
         t->lse[lane] = INFINITY; /* where no key is seen every p is 0 */
-        t->delta[lane] = 0;
+        t->lse_rest[lane] = t->delta[lane] = 0;
         if (lane >= rows) continue;
-        float lse = number_at(&u->lse, p);
-        if (lse != -INFINITY) t->lse[lane] = lse * (float)LOG2E;
-        t->delta[lane] = number_at(&u->delta, p);
+        const double *lse = (const double *)(const void *)u->lse.data;
+        const float *delta = (const float *)(const void *)u->delta.data;
+        double exact = lse[mosaic_rows_at(&u->lse, p.head, p.query, 0)] / unit;
+        if (exact != -INFINITY) {
+            t->lse[lane] = (float)exact;
+            t->lse_rest[lane] = (float)(exact - (double)t->lse[lane]);
+        }
+        t->delta[lane] = delta[mosaic_rows_at(&u->delta, p.head, p.query, 0)];
         p = next_place(u, p);
     }
 }
@@ -244,7 +251,7 @@ static void close_chunk(const mosaic_attention_unit *u, const mosaic_attention_p
 {
     for (int64_t j = part->key_from; j < part->key_to; j++) {
         int64_t at = (j - part->key_from) * w->columns;
-        write_row(&u->dk, (place){0, j}, w->dk + at, 1, u->d, (float)LN2, u->accumulate);
+        write_row(&u->dk, (place){0, j}, w->dk + at, 1, u->d, (float)u->scale, u->accumulate);
         write_row(&u->dv, (place){0, j}, w->dv + at, 1, u->d, 1, u->accumulate);
     }
 }

@@ -26,6 +26,22 @@ enum {
 #define LOG2E 1.4426950408889634
 #define LN2 0.6931471805599453
 
+/* scale = power * unit: q is multiplied by the power of two, exactly, and scores are kept in units
+ * of `unit`, 1/2 <= unit < 1, until something has been subtracted from them. Scaled by all of scale
+ * and log2 e at once, a score of 100 would lose up to half a bit of its natural precision. */
+typedef struct {
+    float power;
+    double unit;
+} scaling;
+
+static inline scaling scaling_of(const mosaic_attention_unit *u)
+{
+    int exponent;
+    double unit = frexp(fabs(u->scale), &exponent);
+    if (unit == 0) return (scaling){0, 1};
+    return (scaling){(float)ldexp(u->scale < 0 ? -1 : 1, exponent), unit};
+}
+
 static inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -116,8 +132,8 @@ static inline place next_place(const mosaic_attention_unit *u, place p)
 }
 
 /* to (d, width) <- factor times rows first.. of the group, transposed; lanes beyond them are 0. */
-static void pack_lanes(float *to, int64_t width, const mosaic_attention_unit *u,
-                       const mosaic_rows *from, int64_t first, int64_t rows, float factor)
+static inline void pack_lanes(float *to, int64_t width, const mosaic_attention_unit *u,
+                              const mosaic_rows *from, int64_t first, int64_t rows, float factor)
 {
     float buffer[BUFFER];
     place p = place_of(u, first);
@@ -129,15 +145,15 @@ static void pack_lanes(float *to, int64_t width, const mosaic_attention_unit *u,
         for (int64_t lane = rows; lane < width; lane++) to[c * width + lane] = 0;
 }
 
-/* to (rows, columns) <- factor times rows first.. of the group; columns beyond d are 0. */
+/* to (rows, columns) <- rows first.. of the group; columns beyond d are 0. */
 static inline void pack_rows(float *to, int64_t columns, const mosaic_attention_unit *u,
-                             const mosaic_rows *from, int64_t first, int64_t rows, float factor)
+                             const mosaic_rows *from, int64_t first, int64_t rows)
 {
     float buffer[BUFFER];
     place p = place_of(u, first);
     for (int64_t r = 0; r < rows; r++, p = next_place(u, p), to += columns) {
         const float *x = floats_at(from, p.head, p.query, 0, u->d, buffer);
-        for (int64_t c = 0; c < u->d; c++) to[c] = x[c] * factor;
+        for (int64_t c = 0; c < u->d; c++) to[c] = x[c];
         for (int64_t c = u->d; c < columns; c++) to[c] = 0;
     }
 }
@@ -268,17 +284,18 @@ static span visible(const mosaic_attention_unit *u, const limits *l, const exten
 
 /* ---- masks ---------------------------------------------------------------------------------- */
 
-/* What is added to the scores, by lane: bias and slope, in units of log 2. */
+/* What is added to the scores, by lane: bias and slope. */
 static void add_extras(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
                        float *mask, int64_t width)
 {
     float buffer[BUFFER];
+    double per_unit = 1 / scaling_of(u).unit;
     if (u->bias.data) {
         const float *x = floats_at(&u->bias, p.head, p.query, from, keys, buffer);
-        for (int64_t j = 0; j < keys; j++) mask[j * width] = x[j] * (float)LOG2E;
+        for (int64_t j = 0; j < keys; j++) mask[j * width] = (float)(x[j] * per_unit);
     }
     if (u->slope) {
-        double slope = u->slope[p.head] * LOG2E;
+        double slope = u->slope[p.head] * per_unit;
         const int64_t *position = u->k_position + from;
         for (int64_t j = 0; j < keys; j++)
             mask[j * width] -= (float)(slope * (double)(u->q_position[p.query] - position[j]));
