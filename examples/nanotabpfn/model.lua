@@ -1,0 +1,164 @@
+--- nanoTabPFN: a transformer that reads a whole table, train rows with labels and test rows without, and
+-- answers with the classes of the test rows.
+--
+--   local model = NanoTabPFN { backend = "ring" }
+--   local logits = model(x, y, train_rows) -- (tables, test rows, classes)
+--
+-- x (tables, rows, features) and y (tables, rows) hold this rank's rows: the rows may be sharded over the
+-- ranks, any number on each. Rows 1..train_rows of the whole table are the train rows; labels of the
+-- others are not looked at. Every cell becomes an embedding; blocks of attention between the columns of a
+-- row and between the rows of a column mix them; the target cells of the test rows are decoded.
+-- Parameters have the names of the published state dict.
+local mosaic = require "mosaic"
+local statistics = require "nanotabpfn.statistics"
+
+local class, nn = mosaic.class, mosaic.nn
+
+local AXES = { "batch", "rows", "columns", "embed" }
+
+--- Numbers to embeddings, one Linear(1, E) for all cells: (...) -> (..., E)
+local Encoder = class("Encoder", nn.Module)
+
+function Encoder:init(options)
+  self.linear_layer = nn.Linear {
+    in_features = 1, out_features = options.embed_dim, dtype = options.dtype, generator = options.generator,
+  }
+end
+
+function Encoder:forward(x)
+  return self.linear_layer(x:unsqueeze(-1))
+end
+
+--- Two linear layers with a GELU between them.
+local Decoder = class("Decoder", nn.Module)
+
+function Decoder:init(options)
+  local dtype, generator = options.dtype, options.generator
+  self.linear1 = nn.Linear {
+    in_features = options.embed_dim, out_features = options.mlp_hidden, dtype = dtype, generator = generator,
+  }
+  self.linear2 = nn.Linear {
+    in_features = options.mlp_hidden, out_features = options.outputs, dtype = dtype, generator = generator,
+  }
+end
+
+function Decoder:forward(x)
+  return self.linear2(self.linear1(x):gelu())
+end
+
+--- Attention between columns, attention between rows, MLP; each added and normalised.
+local Block = class("Block", nn.Module)
+
+local function attention(options, axis, backend)
+  return nn.MultiAxisAttention {
+    embed_dim = options.embed_dim, num_heads = options.num_heads, axes = AXES, attention_axis = axis,
+    backend = backend, layout = options.layout, comm = options.comm,
+    dtype = options.dtype, generator = options.generator,
+  }
+end
+
+function Block:init(options)
+  local embed, hidden, dtype, generator =
+    options.embed_dim, options.mlp_hidden, options.dtype, options.generator
+  self.self_attention_between_features = attention(options, "columns", "local")
+  self.self_attention_between_datapoints = attention(options, "rows", options.backend)
+  self.linear1 = nn.Linear { in_features = embed, out_features = hidden, dtype = dtype, generator = generator }
+  self.linear2 = nn.Linear { in_features = hidden, out_features = embed, dtype = dtype, generator = generator }
+  for i = 1, 3 do self["norm" .. i] = nn.LayerNorm { features = embed, dtype = dtype } end
+end
+
+--- x (B, rows, C, E); every row sees the rows 1..train_rows only. With `target_only` the result is the
+-- last column alone, (B, rows, 1, E): from the columns' attention on, nothing depends on the others.
+function Block:forward(x, train_rows, target_only)
+  x = x + self.self_attention_between_features(x)
+  if target_only then x = x:narrow(3, x:size(3), 1) end
+  x = self.norm1(x)
+  x = self.norm2(x + self.self_attention_between_datapoints(x, { mask = { prefix = train_rows } }))
+  return self.norm3(x + self.linear2(self.linear1(x):gelu()))
+end
+
+local NanoTabPFN = class("NanoTabPFN", nn.Module)
+
+local OPTIONS = {
+  "embed_dim", "num_heads", "mlp_hidden", "num_layers", "num_outputs", "backend", "layout", "comm", "dtype",
+  "generator",
+}
+
+--- All options have defaults: the published size (356,066 parameters), one rank.
+function NanoTabPFN:init(options)
+  options = mosaic.check.options("NanoTabPFN", options or {}, OPTIONS)
+  self.size = {
+    embed_dim = options.embed_dim or 96, num_heads = options.num_heads or 4,
+    mlp_hidden = options.mlp_hidden or 192, num_layers = options.num_layers or 3,
+    num_outputs = options.num_outputs or 2,
+  }
+  self.backend, self.layout, self.comm = options.backend or "local", options.layout or "contiguous", options.comm
+  local parts = { dtype = options.dtype, generator = options.generator, backend = self.backend,
+    layout = self.layout, comm = self.comm, outputs = self.size.num_outputs }
+  for name, value in pairs(self.size) do parts[name] = value end
+  self.feature_encoder, self.target_encoder = Encoder(parts), Encoder(parts)
+  self.transformer_blocks = {}
+  for i = 1, self.size.num_layers do self.transformer_blocks[i] = Block(parts) end
+  self.decoder = Decoder(parts)
+end
+
+--- The ranks that share the rows: this one alone with the local backend.
+function NanoTabPFN:communicator()
+  if self.backend == "local" then return mosaic.comm.self() end
+  return self.comm or mosaic.comm.current "sp"
+end
+
+--- How many train rows every rank holds, as a list; they come first in each rank's rows.
+local function count_train_rows(comm, layout, rows, train_rows)
+  local counts = comm:all_gather(mosaic.tensor({ rows }, { dtype = "i64" }), 1):flat()
+  local total = 0
+  for _, count in ipairs(counts) do total = total + count end
+  if train_rows < 2 or train_rows > total then
+    mosaic.check.fail("NanoTabPFN: train_rows is %d, of %d rows; at least 2 are needed", train_rows, total)
+  end
+  local part = mosaic.partition.new {
+    layout = layout, rows = total, ranks = comm.size, counts = layout == "contiguous" and counts or nil,
+  }
+  for rank = 0, comm.size - 1 do counts[rank + 1] = part:count_up_to(rank, train_rows) end
+  return counts
+end
+
+--- Every feature standardised by the train rows of all ranks, within +-100; 0 where those are all equal.
+-- The target of test rows is the mean target of the train rows.
+local function standardised(comm, x, y, counts)
+  local own = counts[comm.rank + 1]
+  local known = mosaic.cat({ x:narrow(2, 1, own):to "f64", y:narrow(2, 1, own):to "f64":unsqueeze(-1) }, 3)
+  local features = x:size(3)
+  local mean, std, constant = statistics.merged(comm, known, counts)
+  local z = (x:to "f64" - mean:narrow(3, 1, features)) / (std:narrow(3, 1, features) + 1e-20)
+  z = z:clamp(-100, 100):masked_fill(constant:narrow(3, 1, features), 0)
+  local unknown = mean:select(3, features + 1):expand(x:size(1), x:size(2) - own)
+  return z, mosaic.cat({ known:select(3, features + 1), unknown }, 2)
+end
+
+--- logits (tables, this rank's test rows, classes)
+function NanoTabPFN:forward(x, y, train_rows)
+  local comm, dtype = self:communicator(), self.decoder.linear1.weight.dtype
+  local counts = count_train_rows(comm, self.layout, x:size(2), train_rows)
+  local own = counts[comm.rank + 1]
+  local features, target = standardised(comm, x, y, counts)
+  local cells = mosaic.cat({ -- (tables, rows, columns, embed)
+    self.feature_encoder(features:to(dtype)),
+    self.target_encoder(target:to(dtype):unsqueeze(-1)),
+  }, 3)
+  for i, block in ipairs(self.transformer_blocks) do
+    cells = block(cells, train_rows, i == #self.transformer_blocks)
+  end
+  return self.decoder(cells:select(3, -1):narrow(2, own + 1, x:size(2) - own))
+end
+
+--- The model's part of the loss: the sum of the cross-entropies of this rank's test cells over the number of
+-- test cells of all ranks. Summed over the ranks it is the loss; so are its gradients.
+-- y (tables, rows): class numbers from 0, of all of this rank's rows; test_cells: of all ranks.
+function NanoTabPFN:loss(logits, y, test_cells)
+  local test_rows = logits:size(2)
+  local classes = y:narrow(2, y:size(2) - test_rows + 1, test_rows):to "i64" + 1
+  return nn.cross_entropy(logits, classes, { reduction = "sum" }) / test_cells
+end
+
+return NanoTabPFN

@@ -1,0 +1,94 @@
+--- The prior: tables to learn from, made up on the fly by random causal models.
+--
+--   local batch = prior.batch { seed = 1, index = 0, tables = 8, rows = 150, features = 5, classes = 2 }
+--   batch.x (tables, rows, features) f32, batch.y (tables, rows) f32 of 0..classes-1, batch.train_rows
+--
+-- A table depends on (seed, index, its number in the batch) alone: every rank, of any number of ranks, can
+-- make the same one.
+local mosaic = require "mosaic"
+local Stream = require "nanotabpfn.prior.stream"
+local classify = require "nanotabpfn.prior.classify"
+local draw_hyperparameters = require "nanotabpfn.prior.hyperparameters"
+local mlp_scm = require "nanotabpfn.prior.mlp_scm"
+local tree_scm = require "nanotabpfn.prior.tree_scm"
+
+local prior = {}
+
+local ATTEMPTS = 10 -- with the batch's hyperparameters, before a table draws its own
+
+local function reorder(list, order)
+  local result = {}
+  for i, from in ipairs(order) do result[i] = list[from] end
+  return result
+end
+
+--- Shuffles the rows until train and test hold the same classes; nil when ten shuffles do not help.
+local function split(stream, columns, labels, train_rows)
+  for _ = 0, 10 do
+    if classify.is_splittable(labels, train_rows) then return columns, labels end
+    local order = stream:permutation(#labels)
+    labels = reorder(labels, order)
+    for i, values in ipairs(columns) do columns[i] = reorder(values, order) end
+  end
+end
+
+--- One try: columns and labels, or nil when the table is of no use.
+local function attempt(stream, h, options, train_rows, classes)
+  local x, y = (h.is_tree and tree_scm or mlp_scm)(stream, h, options.rows, options.features)
+  local columns = classify.features(stream, x:tolist())
+  if not classify.is_usable(columns) then return nil end
+  return split(stream, columns, classify.labels(stream, y:flat(), classes), train_rows)
+end
+
+local function make_table(stream, h, options, train_rows, classes)
+  local tries = 0
+  while true do
+    local columns, labels = attempt(stream, h, options, train_rows, classes)
+    if columns then return columns, labels end
+    tries = tries + 1
+    if tries % ATTEMPTS == 0 then h = draw_hyperparameters(stream) end
+  end
+end
+
+--- Appends the table row by row.
+local function append(values, columns, rows)
+  local at = #values
+  for row = 1, rows do
+    for j = 1, #columns do
+      at = at + 1
+      values[at] = columns[j][row]
+    end
+  end
+end
+
+--- Half of the batches have two classes, the others 2..most.
+local function class_count(stream, most)
+  return stream:uniform() < 0.5 and 2 or stream:integer(2, most)
+end
+
+--- 10 to 90 % of the rows, with room for two classes on either side.
+local function train_count(stream, rows)
+  return math.max(2, math.min(rows - 2, math.floor(rows * stream:uniform(0.1, 0.9))))
+end
+
+--- options: seed, index (of the batch, from 0), tables, rows, features, classes (the most), all required.
+function prior.batch(options)
+  local stream = Stream { options.seed, options.index, 0 }
+  local h = draw_hyperparameters(stream)
+  local train_rows = train_count(stream, options.rows)
+  local classes = class_count(stream, options.classes)
+  local x, y = {}, {}
+  for number = 1, options.tables do
+    local own = Stream { options.seed, options.index, number }
+    local columns, labels = make_table(own, h, options, train_rows, classes)
+    append(x, columns, options.rows)
+    for _, label in ipairs(labels) do y[#y + 1] = label end
+  end
+  return {
+    x = mosaic.tensor(x):view(options.tables, options.rows, options.features),
+    y = mosaic.tensor(y):view(options.tables, options.rows),
+    train_rows = train_rows, classes = classes,
+  }
+end
+
+return prior

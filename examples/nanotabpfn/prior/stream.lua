@@ -1,0 +1,88 @@
+--- A stream of random numbers that depends on its key alone: the same on every rank, for any number
+-- of ranks, whatever was drawn elsewhere. Single numbers come out of blocks drawn by the library.
+local mosaic = require "mosaic"
+
+local BLOCK = 256
+
+local Stream = mosaic.class "Stream"
+
+--- The key is a list of small integers, such as { seed, batch, table }.
+function Stream:init(key)
+  self.generator = mosaic.generator { key = key }
+  self.block, self.at = {}, BLOCK
+end
+
+--- Between low (0) and high (1).
+function Stream:uniform(low, high)
+  if self.at == BLOCK then
+    self.block, self.at = mosaic.rand({ BLOCK, dtype = "f64", generator = self.generator }):flat(), 0
+  end
+  self.at = self.at + 1
+  local u = self.block[self.at]
+  return low and low + (high - low) * u or u
+end
+
+--- A whole number from low to high, both included.
+function Stream:integer(low, high)
+  return low + math.floor(self:uniform() * (high - low + 1))
+end
+
+function Stream:choice(list)
+  return list[self:integer(1, #list)]
+end
+
+--- N(0, 1), by Box and Muller.
+function Stream:normal()
+  local radius = math.sqrt(-2 * math.log(1 - self:uniform()))
+  return radius * math.cos(2 * math.pi * self:uniform())
+end
+
+--- Gamma(shape, 1) by Marsaglia and Tsang; below shape 1 by their power of a uniform number.
+function Stream:gamma(shape)
+  if shape < 1 then return self:gamma(shape + 1) * (1 - self:uniform()) ^ (1 / shape) end
+  local d = shape - 1 / 3
+  local c = 1 / math.sqrt(9 * d)
+  while true do
+    local x = self:normal()
+    local v = (1 + c * x) ^ 3
+    if v > 0 and math.log(1 - self:uniform()) < 0.5 * x * x + d - d * v + d * math.log(v) then return d * v end
+  end
+end
+
+function Stream:beta(a, b)
+  local x = self:gamma(a)
+  return x / (x + self:gamma(b))
+end
+
+--- A magnitude: normal around mu, log-uniform in low..high, with a spread of 1 to 100 % of mu, and not
+-- negative.
+function Stream:truncated_log(low, high)
+  local mu = math.exp(self:uniform(math.log(low), math.log(high)))
+  local sigma = mu * math.exp(self:uniform(math.log(0.01), 0))
+  local value
+  repeat value = mu + sigma * self:normal() until value >= 0
+  return value
+end
+
+--- 1..n in random order.
+function Stream:permutation(n)
+  local list = {}
+  for i = 1, n do list[i] = i end
+  for i = n, 2, -1 do
+    local j = self:integer(1, i)
+    list[i], list[j] = list[j], list[i]
+  end
+  return list
+end
+
+--- A tensor of N(0, 1), f32.
+function Stream:normals(...)
+  return mosaic.randn { ..., generator = self.generator }
+end
+
+--- A tensor of U(0, 1), f32.
+function Stream:uniforms(...)
+  return mosaic.rand { ..., generator = self.generator }
+end
+
+return Stream
