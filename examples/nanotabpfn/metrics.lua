@@ -44,6 +44,18 @@ function metrics.auc(probabilities, labels, classes)
   return count > 0 and sum / count or nil
 end
 
+--- The sum of the tables' AUCs and how many tables have one: logits (tables, rows, classes) and labels
+-- (tables, rows) from 0, as tensors.
+function metrics.table_aucs(logits, labels)
+  local sum, count, classes = 0, 0, logits:size(3)
+  local scores, truth = logits:softmax(-1):tolist(), (labels + 1):tolist()
+  for i = 1, #scores do
+    local auc = metrics.auc(scores[i], truth[i], classes)
+    if auc then sum, count = sum + auc, count + 1 end
+  end
+  return sum, count
+end
+
 --- The number of the largest entry; the first of equal ones.
 function metrics.argmax(row)
   local best = 1

@@ -12,17 +12,21 @@
 local mosaic = require "mosaic"
 local statistics = require "nanotabpfn.statistics"
 
-local class, nn = mosaic.class, mosaic.nn
+local check, class, nn = mosaic.check, mosaic.class, mosaic.nn
 
 local AXES = { "batch", "rows", "columns", "embed" }
+
+local function linear(options, inputs, outputs)
+  return nn.Linear {
+    in_features = inputs, out_features = outputs, dtype = options.dtype, generator = options.generator,
+  }
+end
 
 --- Numbers to embeddings, one Linear(1, E) for all cells: (...) -> (..., E)
 local Encoder = class("Encoder", nn.Module)
 
 function Encoder:init(options)
-  self.linear_layer = nn.Linear {
-    in_features = 1, out_features = options.embed_dim, dtype = options.dtype, generator = options.generator,
-  }
+  self.linear_layer = linear(options, 1, options.embed_dim)
 end
 
 function Encoder:forward(x)
@@ -33,13 +37,8 @@ end
 local Decoder = class("Decoder", nn.Module)
 
 function Decoder:init(options)
-  local dtype, generator = options.dtype, options.generator
-  self.linear1 = nn.Linear {
-    in_features = options.embed_dim, out_features = options.mlp_hidden, dtype = dtype, generator = generator,
-  }
-  self.linear2 = nn.Linear {
-    in_features = options.mlp_hidden, out_features = options.outputs, dtype = dtype, generator = generator,
-  }
+  self.linear1 = linear(options, options.embed_dim, options.mlp_hidden)
+  self.linear2 = linear(options, options.mlp_hidden, options.num_outputs)
 end
 
 function Decoder:forward(x)
@@ -58,13 +57,11 @@ local function attention(options, axis, backend)
 end
 
 function Block:init(options)
-  local embed, hidden, dtype, generator =
-    options.embed_dim, options.mlp_hidden, options.dtype, options.generator
   self.self_attention_between_features = attention(options, "columns", "local")
   self.self_attention_between_datapoints = attention(options, "rows", options.backend)
-  self.linear1 = nn.Linear { in_features = embed, out_features = hidden, dtype = dtype, generator = generator }
-  self.linear2 = nn.Linear { in_features = hidden, out_features = embed, dtype = dtype, generator = generator }
-  for i = 1, 3 do self["norm" .. i] = nn.LayerNorm { features = embed, dtype = dtype } end
+  self.linear1 = linear(options, options.embed_dim, options.mlp_hidden)
+  self.linear2 = linear(options, options.mlp_hidden, options.embed_dim)
+  for i = 1, 3 do self["norm" .. i] = nn.LayerNorm { features = options.embed_dim, dtype = options.dtype } end
 end
 
 --- x (B, rows, C, E); every row sees the rows 1..train_rows only. With `target_only` the result is the
@@ -84,21 +81,24 @@ local OPTIONS = {
   "generator",
 }
 
+local SIZES = { embed_dim = 96, num_heads = 4, mlp_hidden = 192, num_layers = 3, num_outputs = 2 }
+
 --- All options have defaults: the published size (356,066 parameters), one rank.
 function NanoTabPFN:init(options)
-  options = mosaic.check.options("NanoTabPFN", options or {}, OPTIONS)
-  self.size = {
-    embed_dim = options.embed_dim or 96, num_heads = options.num_heads or 4,
-    mlp_hidden = options.mlp_hidden or 192, num_layers = options.num_layers or 3,
-    num_outputs = options.num_outputs or 2,
-  }
+  options = check.options("NanoTabPFN", options or {}, OPTIONS)
   self.backend, self.layout, self.comm = options.backend or "local", options.layout or "contiguous", options.comm
-  local parts = { dtype = options.dtype, generator = options.generator, backend = self.backend,
-    layout = self.layout, comm = self.comm, outputs = self.size.num_outputs }
-  for name, value in pairs(self.size) do parts[name] = value end
+  local parts = {
+    dtype = options.dtype, generator = options.generator,
+    backend = self.backend, layout = self.layout, comm = self.comm,
+  }
+  self.sizes = {}
+  for name, default in pairs(SIZES) do
+    self.sizes[name] = check.integer("NanoTabPFN", name, options[name] or default, 1)
+    parts[name] = self.sizes[name]
+  end
   self.feature_encoder, self.target_encoder = Encoder(parts), Encoder(parts)
   self.transformer_blocks = {}
-  for i = 1, self.size.num_layers do self.transformer_blocks[i] = Block(parts) end
+  for i = 1, parts.num_layers do self.transformer_blocks[i] = Block(parts) end
   self.decoder = Decoder(parts)
 end
 
@@ -114,7 +114,7 @@ local function count_train_rows(comm, layout, rows, train_rows)
   local total = 0
   for _, count in ipairs(counts) do total = total + count end
   if train_rows < 2 or train_rows > total then
-    mosaic.check.fail("NanoTabPFN: train_rows is %d, of %d rows; at least 2 are needed", train_rows, total)
+    check.fail("NanoTabPFN: train_rows is %d, of %d rows; at least 2 are needed", train_rows, total)
   end
   local part = mosaic.partition.new {
     layout = layout, rows = total, ranks = comm.size, counts = layout == "contiguous" and counts or nil,
@@ -150,15 +150,6 @@ function NanoTabPFN:forward(x, y, train_rows)
     cells = block(cells, train_rows, i == #self.transformer_blocks)
   end
   return self.decoder(cells:select(3, -1):narrow(2, own + 1, x:size(2) - own))
-end
-
---- The model's part of the loss: the sum of the cross-entropies of this rank's test cells over the number of
--- test cells of all ranks. Summed over the ranks it is the loss; so are its gradients.
--- y (tables, rows): class numbers from 0, of all of this rank's rows; test_cells: of all ranks.
-function NanoTabPFN:loss(logits, y, test_cells)
-  local test_rows = logits:size(2)
-  local classes = y:narrow(2, y:size(2) - test_rows + 1, test_rows):to "i64" + 1
-  return nn.cross_entropy(logits, classes, { reduction = "sum" }) / test_cells
 end
 
 return NanoTabPFN

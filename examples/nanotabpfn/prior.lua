@@ -91,4 +91,14 @@ function prior.batch(options)
   }
 end
 
+--- The same batch with this rank's rows only.
+function prior.shard(comm, batch)
+  local x, y = batch.x, batch.y
+  if comm.size > 1 then
+    x, y = mosaic.shard(x, { axis = 2, comm = comm }), mosaic.shard(y, { axis = 2, comm = comm })
+  end
+  return { x = x, y = y, train_rows = batch.train_rows, classes = batch.classes,
+    test_cells = x:size(1) * (batch.x:size(2) - batch.train_rows) }
+end
+
 return prior
