@@ -86,7 +86,8 @@ local SIZES = { embed_dim = 96, num_heads = 4, mlp_hidden = 192, num_layers = 3,
 --- All options have defaults: the published size (356,066 parameters), one rank.
 function NanoTabPFN:init(options)
   options = check.options("NanoTabPFN", options or {}, OPTIONS)
-  self.backend, self.layout, self.comm = options.backend or "local", options.layout or "contiguous", options.comm
+  self.backend, self.layout = options.backend or "local", options.layout or "contiguous"
+  self.comm = options.comm
   local parts = {
     dtype = options.dtype, generator = options.generator,
     backend = self.backend, layout = self.layout, comm = self.comm,
@@ -108,11 +109,14 @@ function NanoTabPFN:communicator()
   return self.comm or mosaic.comm.current "sp"
 end
 
---- How many train rows every rank holds, as a list; they come first in each rank's rows.
-local function count_train_rows(comm, layout, rows, train_rows)
-  local counts = comm:all_gather(mosaic.tensor({ rows }, { dtype = "i64" }), 1):flat()
-  local total = 0
-  for _, count in ipairs(counts) do total = total + count end
+--- How many train rows every rank holds, as a list; they come first in each rank's rows. Fails on all ranks
+-- where the ranks bring different tables.
+local function count_train_rows(comm, layout, x, train_rows)
+  local ranks = comm:agree("NanoTabPFN", {
+    tables = x:size(1), features = x:size(3), train_rows = train_rows,
+  }, { rows = x:size(2) })
+  local counts, total = {}, 0
+  for i, rank in ipairs(ranks) do counts[i], total = rank.rows, total + rank.rows end
   if train_rows < 2 or train_rows > total then
     check.fail("NanoTabPFN: train_rows is %d, of %d rows; at least 2 are needed", train_rows, total)
   end
@@ -139,7 +143,7 @@ end
 --- logits (tables, this rank's test rows, classes)
 function NanoTabPFN:forward(x, y, train_rows)
   local comm, dtype = self:communicator(), self.decoder.linear1.weight.dtype
-  local counts = count_train_rows(comm, self.layout, x:size(2), train_rows)
+  local counts = count_train_rows(comm, self.layout, x, train_rows)
   local own = counts[comm.rank + 1]
   local features, target = standardised(comm, x, y, counts)
   local cells = mosaic.cat({ -- (tables, rows, columns, embed)

@@ -1,8 +1,8 @@
 --- The command line of the programs here: `options.parse("train.lua", "what it does", list, arg)`.
 --
--- list: { { "steps", 2500, "training steps" }, { "out", REQUIRED, "folder of the results" }, ... }; a number as
--- the default asks for a number, true or false for a switch, REQUIRED for a string that must be given, and
--- "" for one that need not. `--name value`, `--name=value` and `--switch` are understood.
+-- list: { { "steps", 2500, "training steps" }, { "out", REQUIRED, "folder of the results" }, ... }; a
+-- number as the default asks for a number, false for a switch, REQUIRED for a string that must be given,
+-- and "" for one that need not. `--name value`, `--name=value` and `--switch` are understood.
 local mosaic = require "mosaic"
 local check = mosaic.check
 

@@ -73,13 +73,13 @@ end
 
 --- options: seed, index (of the batch, from 0), tables, rows, features, classes (the most), all required.
 function prior.batch(options)
-  local stream = Stream { options.seed, options.index, 0 }
+  local stream = Stream(options.seed, options.index, 0)
   local h = draw_hyperparameters(stream)
   local train_rows = train_count(stream, options.rows)
   local classes = class_count(stream, options.classes)
   local x, y = {}, {}
   for number = 1, options.tables do
-    local own = Stream { options.seed, options.index, number }
+    local own = Stream(options.seed, options.index, number)
     local columns, labels = make_table(own, h, options, train_rows, classes)
     append(x, columns, options.rows)
     for _, label in ipairs(labels) do y[#y + 1] = label end

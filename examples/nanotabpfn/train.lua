@@ -1,4 +1,5 @@
---- Trains nanoTabPFN from scratch on generated tables: `mosaic-lua -n 2 examples/nanotabpfn/train.lua --help`.
+--- Trains nanoTabPFN from scratch on generated tables:
+--   mosaic-lua -n 2 examples/nanotabpfn/train.lua --help
 package.path = (arg[0]:match "^(.*)nanotabpfn/[^/]*$" or "../") .. "?.lua;" .. package.path
 local mosaic = require "mosaic"
 local NanoTabPFN = require "nanotabpfn.model"
@@ -33,7 +34,7 @@ local function make_model(o)
   return NanoTabPFN {
     embed_dim = o.embed_dim, num_heads = o.num_heads, mlp_hidden = o.mlp_hidden, num_layers = o.num_layers,
     num_outputs = o.classes, backend = o.backend, dtype = o.dtype,
-    generator = mosaic.generator { seed = o.seed },
+    generator = mosaic.generator(o.seed),
   }
 end
 
@@ -72,7 +73,9 @@ local function train(o)
   local comm = trainer.comm
   if comm.rank == 0 then mosaic.data.make_folder(o.out) end
   local log = logger(o.out .. "/metrics.jsonl", comm.rank)
-  local batches = held_out.tables(o.held_out, { comm = comm, rows = o.rows, features = o.features, classes = o.classes })
+  local batches = held_out.tables(o.held_out, {
+    comm = comm, rows = o.rows, features = o.features, classes = o.classes,
+  })
   local progress, start = Progress(o.steps, comm.rank), mosaic.clock()
   for step = 1, o.steps do
     local loss, norm, auc = trainer:next()
@@ -84,5 +87,6 @@ local function train(o)
   end
 end
 
-local o = options.parse("examples/nanotabpfn/train.lua", "Trains nanoTabPFN on generated tables.", OPTIONS, arg)
+local o = options.parse("examples/nanotabpfn/train.lua",
+  "Trains nanoTabPFN on generated tables.", OPTIONS, arg)
 if o then train(o) end

@@ -35,8 +35,8 @@ function Trainer:batch(index)
   })
 end
 
---- One step on a batch of this rank's rows { x, y, train_rows, test_cells }. Returns the global loss, the norm
--- of the gradient before clipping, and the mean AUC of the tables; the same on every rank.
+--- One step on a batch of this rank's rows { x, y, train_rows, test_cells }. Returns the global loss, the
+-- norm of the gradient before clipping, and the mean AUC of the tables; the same on every rank.
 function Trainer:step(batch)
   local logits = self.model(batch.x, batch.y, batch.train_rows)
   objective.part(logits, batch.y, batch.test_cells):backward()

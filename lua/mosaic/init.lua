@@ -25,6 +25,7 @@ local MODULES = {
   attend = "mosaic.attend", comm = "mosaic.comm", strategy = "mosaic.strategy",
   MultiAxisAttention = "mosaic.nn.multi_axis_attention",
   partition = "mosaic.partition", data = "mosaic.data", nn = "mosaic.nn", optim = "mosaic.optim",
+  check = "mosaic.check", class = "mosaic.class", clock = "mosaic.clock", terminal = "mosaic.terminal",
 }
 
 local home = {} -- public name -> { module, name there }

@@ -5,7 +5,7 @@ local fails = require "spec.support.fails"
 --- Mean, standard deviation and largest magnitude of a filled (200, 100) matrix.
 local function facts(fill)
   local t = mosaic.empty { 200, 100, requires_grad = true }
-  fill(t, mosaic.generator { seed = 5 })
+  fill(t, mosaic.generator(5))
   local x = t:detach():to "f64"
   return x:mean():item(), x:std():item(), x:abs():max():item(), t
 end

@@ -1,7 +1,7 @@
 local mosaic = require "mosaic"
 local nn = mosaic.nn
 local close = require "spec.support.close"
-local dense = require "spec.support.dense"
+local plain = require "spec.support.plain"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
 
@@ -16,7 +16,7 @@ describe("nn layers", function()
     local layer = nn.Linear { in_features = 3, out_features = 2, dtype = "f64" }
     local x = fill { 2, 4, 3 }
     local w, b = layer.weight:tolist(), layer.bias:tolist()
-    close(layer(x), dense.map_rows(x:tolist(), function(row)
+    close(layer(x), plain.map_rows(x:tolist(), function(row)
       local out = {}
       for i = 1, 2 do out[i] = w[i][1] * row[1] + w[i][2] * row[2] + w[i][3] * row[3] + b[i] end
       return out
@@ -26,7 +26,7 @@ describe("nn layers", function()
 
   it("Linear: starts within 1/sqrt(in_features), from the generator alone", function()
     local function make(seed)
-      return nn.Linear { in_features = 16, out_features = 64, generator = mosaic.generator { seed = seed } }
+      return nn.Linear { in_features = 16, out_features = 64, generator = mosaic.generator(seed) }
     end
     local a, b, c = make(1), make(1), make(2)
     assert.same(a.weight:flat(), b.weight:flat())
@@ -41,11 +41,11 @@ describe("nn layers", function()
     local norm, rms = nn.LayerNorm { features = 5, dtype = "f64" }, nn.RMSNorm { features = 5, dtype = "f64" }
     norm:load_state_dict { weight = fill({ 5 }, { seed = 1 }), bias = fill({ 5 }, { seed = 2 }) }
     rms:load_state_dict { weight = fill({ 5 }, { seed = 3 }) }
-    close(norm(x), dense.map_rows(x:tolist(), function(row)
-      return dense.layer_norm(row, norm.weight:flat(), norm.bias:flat(), 1e-5)
+    close(norm(x), plain.map_rows(x:tolist(), function(row)
+      return plain.layer_norm(row, norm.weight:flat(), norm.bias:flat(), 1e-5)
     end))
-    close(rms(x), dense.map_rows(x:tolist(), function(row)
-      return dense.rms_norm(row, rms.weight:flat(), 1e-5)
+    close(rms(x), plain.map_rows(x:tolist(), function(row)
+      return plain.rms_norm(row, rms.weight:flat(), 1e-5)
     end))
     gradcheck_module(norm, fill { 2, 5 })
     gradcheck_module(rms, fill { 2, 5 })
@@ -90,7 +90,7 @@ describe("nn layers", function()
   end)
 
   it("Dropout: zeroes a share, scales the rest, and does nothing in eval", function()
-    local layer = nn.Dropout { p = 0.25, generator = mosaic.generator { seed = 3 } }
+    local layer = nn.Dropout { p = 0.25, generator = mosaic.generator(3) }
     local x = mosaic.full({ 10000, requires_grad = true }, 3)
     local y = layer(x)
     local kept = 0
@@ -114,7 +114,7 @@ describe("nn losses", function()
 
   it("cross_entropy: the mean of -log softmax at the target", function()
     local rows = logits:tolist()
-    local a, b = -dense.log_softmax(rows[1])[2], -dense.log_softmax(rows[2])[1]
+    local a, b = -plain.log_softmax(rows[1])[2], -plain.log_softmax(rows[2])[1]
     close(nn.cross_entropy(logits, targets), (a + b) / 2)
     close(nn.cross_entropy(logits, targets, { reduction = "sum" }), a + b)
     close(nn.cross_entropy(logits, targets, { reduction = "none" }), { a, b })

@@ -1,14 +1,16 @@
---- A stream of random numbers that depends on its key alone: the same on every rank, for any number
--- of ranks, whatever was drawn elsewhere. Single numbers come out of blocks drawn by the library.
+--- A stream of random numbers for one table: the same on every rank, for any number of ranks, whatever
+-- was drawn for other tables. Single numbers come out of blocks drawn by the library.
 local mosaic = require "mosaic"
 
-local BLOCK = 256
+local BLOCK = 256    -- numbers drawn at once
+local DRAWS = 2 ^ 20 -- calls of the generator that belong to one table
+local TABLES = 2 ^ 12 -- places for tables in a batch; 2^21 batches fit into the generator's 2^53 calls
 
 local Stream = mosaic.class "Stream"
 
---- The key is a list of small integers, such as { seed, batch, table }.
-function Stream:init(key)
-  self.generator = mosaic.generator { key = key }
+--- Table `number` of batch `index` of a seed; 0 for what the tables of the batch share.
+function Stream:init(seed, index, number)
+  self.generator = mosaic.generator(seed):seek((index * TABLES + number) * DRAWS)
   self.block, self.at = {}, BLOCK
 end
 
@@ -45,7 +47,8 @@ function Stream:gamma(shape)
   while true do
     local x = self:normal()
     local v = (1 + c * x) ^ 3
-    if v > 0 and math.log(1 - self:uniform()) < 0.5 * x * x + d - d * v + d * math.log(v) then return d * v end
+    local bound = v > 0 and 0.5 * x * x + d - d * v + d * math.log(v)
+    if bound and math.log(1 - self:uniform()) < bound then return d * v end
   end
 end
 
@@ -75,14 +78,14 @@ function Stream:permutation(n)
   return list
 end
 
---- A tensor of N(0, 1), f32.
-function Stream:normals(...)
-  return mosaic.randn { ..., generator = self.generator }
+--- A tensor (rows, columns) of N(0, 1), f32.
+function Stream:normals(rows, columns)
+  return mosaic.randn { rows, columns, generator = self.generator }
 end
 
---- A tensor of U(0, 1), f32.
-function Stream:uniforms(...)
-  return mosaic.rand { ..., generator = self.generator }
+--- A tensor (rows, columns) of U(0, 1), f32.
+function Stream:uniforms(rows, columns)
+  return mosaic.rand { rows, columns, generator = self.generator }
 end
 
 return Stream

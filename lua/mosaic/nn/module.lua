@@ -230,16 +230,17 @@ function Module.describe()
   return ""
 end
 
+local function add_lines(lines, module, label, indent)
+  lines[#lines + 1] = ("%s%s%s(%s)"):format(indent, label, module.class_name, module:describe())
+  for _, child in ipairs(module:children()) do
+    add_lines(lines, child.module, child.name .. ": ", indent .. "  ")
+  end
+  return lines
+end
+
 --- The tree of modules, one line each.
 function Module:__tostring()
-  local lines = {}
-  self:walk(function(module, path)
-    local depth = select(2, path:gsub("[^.]+%.", ""))
-    local name = path:match "([^.]+)%.$"
-    lines[#lines + 1] = ("%s%s%s(%s)"):format(("  "):rep(depth), name and name .. ": " or "",
-      module.class_name, module:describe())
-  end)
-  return table.concat(lines, "\n")
+  return table.concat(add_lines({}, self, "", ""), "\n")
 end
 
 return Module

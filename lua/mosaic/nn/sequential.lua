@@ -40,7 +40,7 @@ function MLP:init(options)
       dtype = options.dtype, device = options.device, generator = options.generator })
     if i < #sizes then
       self:add((options.activation or activation.GELU) {})
-      if options.dropout then self:add(Dropout { p = options.dropout, generator = options.generator }) end
+      if options.dropout then self:add(Dropout { p = options.dropout }) end
     end
   end
 end

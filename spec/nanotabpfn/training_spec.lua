@@ -1,0 +1,127 @@
+local mosaic = require "mosaic"
+local Trainer = require "nanotabpfn.trainer"
+local curve = require "spec.nanotabpfn.curve"
+local prior = require "nanotabpfn.prior"
+local support = require "spec.nanotabpfn.support"
+
+local near = support.near
+
+describe("nanoTabPFN training", function()
+  it("follows the reference for 20 steps: loss, gradient norm, y and x", function()
+    local golden = mosaic.load "spec/golden/nanotabpfn_train20.safetensors"
+    for dtype, bound in pairs { f64 = 1e-9, f32 = 1e-4 } do
+      local trainer = curve.reference(dtype, golden)
+      near(mosaic.tensor(trainer.losses, { dtype = "f64" }), golden.loss, bound)
+      near(mosaic.tensor(trainer.norms, { dtype = "f64" }), golden.grad_norm, 10 * bound, true)
+      local state = trainer.model:state_dict()
+      for name, expected in pairs(golden) do
+        local parameter = name:match "^final_y%.(.*)"
+        if parameter then near(state[parameter], expected, 50 * bound) end
+      end
+      trainer:averaged(function()
+        for name, expected in pairs(golden) do
+          local parameter = name:match "^final_x%.(.*)"
+          if parameter then near(state[parameter], expected, 50 * bound) end
+        end
+      end)
+    end
+  end)
+
+  it("has the same loss curve on 1, 2, 3, 4 and 8 ranks, some without train or test rows", function()
+    local expected = curve.small { backend = "local" }
+    assert.is_true(expected[20] < expected[1])
+    for _, ranks in ipairs { 1, 2, 3, 4, 8 } do
+      for rank, losses in ipairs(mosaic.virtual(ranks, function() return curve.small { backend = "ring" } end)) do
+        for step = 1, 20 do
+          assert.is_true(math.abs(losses[step] - expected[step]) <= 1e-4,
+            ("rank %d of %d, step %d: %g, not %g"):format(rank - 1, ranks, step, losses[step], expected[step]))
+        end
+      end
+    end
+  end)
+
+  it("learns on generated tables", function()
+    local trainer = Trainer {
+      model = support.small_model { num_layers = 1 }, tables = 4, rows = 40, features = 3, seed = 3,
+    }
+    local losses = {}
+    for step = 1, 30 do losses[step] = trainer:next() end
+    local function mean(from, to)
+      local sum = 0
+      for i = from, to do sum = sum + losses[i] / (to - from + 1) end
+      return sum
+    end
+    assert.is_true(mean(21, 30) < mean(1, 5))
+  end)
+
+  it("is the same whether or not it is evaluated between the steps", function()
+    local function run(evaluate)
+      local trainer = Trainer { model = support.small_model {}, tables = 1, rows = 12, features = 2 }
+      for _ = 1, 3 do
+        trainer:next()
+        if evaluate then trainer:averaged(function() end) end
+      end
+      return trainer.model:state_dict()["decoder.linear2.weight"]:flat()
+    end
+    assert.same(run(false), run(true))
+  end)
+end)
+
+describe("nanoTabPFN with sharded rows", function()
+  local x, y = support.table(2, 13, 3)
+  local T = 5
+
+  --- Logits of all test rows and one gradient, from rank 0.
+  local function run(options)
+    local model = support.small_model(options)
+    local comm = model:communicator()
+    local shard = { axis = 2, comm = comm, layout = options.layout }
+    local own_x, own_y = mosaic.shard(x, shard), mosaic.shard(y, shard)
+    local logits = model(own_x, own_y, T)
+    (logits:square():sum()):backward()
+    mosaic.sync_gradients(model, { comm = comm })
+    return {
+      logits = comm:all_gather(logits:detach(), 2),
+      gradient = model.feature_encoder.linear_layer.weight.grad,
+      attention = model.transformer_blocks[1].self_attention_between_datapoints.in_proj_weight.grad,
+    }
+  end
+
+  for _, layout in ipairs { "contiguous", "zigzag", "striped" } do
+    it("gives the logits and gradients of one rank: " .. layout, function()
+      local expected = run { backend = "local", dtype = "f64" }
+      for _, ranks in ipairs { 2, 3, 5, 8 } do
+        local results = mosaic.virtual(ranks, function()
+          return run { backend = "ring", dtype = "f64", layout = layout }
+        end)
+        local got = results[1]
+        if layout == "contiguous" then near(got.logits, expected.logits, 1e-12) end
+        near(got.gradient, expected.gradient, 1e-11, true)
+        near(got.attention, expected.attention, 1e-11, true)
+      end
+    end)
+  end
+
+  it("refuses ranks that bring different tables, on all of them", function()
+    local messages = mosaic.virtual(2, function(comm)
+      local model = support.small_model { backend = "ring" }
+      local ok, message = pcall(model, x:narrow(3, 1, 2 + comm.rank), y, T)
+      return { ok, tostring(message) }
+    end)
+    for _, result in ipairs(messages) do
+      assert.is_false(result[1])
+      assert.truthy(result[2]:find("NanoTabPFN", 1, true))
+      assert.truthy(result[2]:find("features", 1, true))
+    end
+  end)
+
+  it("makes the same tables on every rank", function()
+    local options = { seed = 2, index = 7, tables = 2, rows = 20, features = 3, classes = 2 }
+    local whole = prior.batch(options)
+    local parts = mosaic.virtual(3, function(comm)
+      local batch = prior.shard(comm, prior.batch(options))
+      return comm:all_gather(batch.x, 2):flat()
+    end)
+    for _, part in ipairs(parts) do assert.same(whole.x:flat(), part) end
+  end)
+end)
