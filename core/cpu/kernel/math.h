@@ -79,6 +79,31 @@ static inline float log1p_f32(float x)
     return u < INFINITY && u > 0.0f ? y : log_f32(u);
 }
 
+/* sin x for half = 0, cos x for half = 1/2, |x| <= SINE_REACH: x = n pi + r with n a whole number
+ * plus half, |r| <= pi / 2. In f64 and with pi in two parts, the first of which makes n pi exact,
+ * so that r is good to the last bit of f32 even where the sine is tiny. */
+#define SINE_REACH 1e6f
+static inline float sine_f32(double x, double half)
+{
+    const double magic = 0x1.8p52; /* as in exp_f32 */
+    double shifted = x * 0x1.45f306dc9c883p-2 - half + magic;
+    double n = shifted - magic + half;
+    double r = x - n * 0x1.921fb544p+1;
+    r = r - n * 0x1.0b4611a626331p-33;
+    double s = r * r;
+    double p = 2.60575072576657534e-6;
+    p = p * s - 1.98095901131846113e-4;
+    p = p * s + 8.33306608281451356e-3;
+    p = p * s - 0.166666595445724111;
+    double y = p * s * r + r;
+    uint64_t parity, bits;
+    memcpy(&parity, &shifted, sizeof parity);
+    memcpy(&bits, &y, sizeof bits);
+    bits ^= (parity ^ (half > 0)) << 63; /* cos(n pi + pi / 2 + r) = -(-1)^n sin r */
+    memcpy(&y, &bits, sizeof y);
+    return (float)y;
+}
+
 static inline float sigmoid_f32(float x) { return 1.0f / (1.0f + exp_f32(-x)); }
 
 static inline float tanh_f32(float x)

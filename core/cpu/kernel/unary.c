@@ -56,8 +56,22 @@ FLOATS(expm1, expm1f(x), expm1(x))
 FLOATS(log, log_f32(x), log(x))
 FLOATS(log2, log2f(x), log2(x))
 FLOATS(log1p, log1p_f32(x), log1p(x))
-FLOATS(sin, sinf(x), sin(x))
-FLOATS(cos, cosf(x), cos(x))
+/* The loop that vectorises, unless an argument is out of its reach. */
+#define SINES(name, half)                                                                          \
+    UNARY(name##_near, f32, f32, sine_f32(x, half))                                                \
+    UNARY(name##_far, f32, f32, name##f(x))                                                        \
+    UNARY(name, f64, f64, name(x))                                                                 \
+    static void name##_f32_map(int64_t count, void *out, const void *const *in,                    \
+                               const int64_t *step, const double *param)                           \
+    {                                                                                              \
+        const f32 *x = in[0];                                                                      \
+        int far = 0;                                                                               \
+        for (int64_t i = 0; i < count; i++) far |= !(fabsf(x[i]) <= SINE_REACH);                   \
+        (far ? name##_far_f32_map : name##_near_f32_map)(count, out, in, step, param);             \
+    }
+
+SINES(sin, 0)
+SINES(cos, 0.5)
 FLOATS(tanh, tanh_f32(x), tanh(x))
 FLOATS(sigmoid, sigmoid_f32(x), sigmoid_f64(x))
 FLOATS(erf, erf_f32(x), erf(x))
