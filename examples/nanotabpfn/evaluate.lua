@@ -88,7 +88,11 @@ local function evaluate(o)
     print(("  %-22s %7.4f  %8.4f"):format(r.name, r.auc, r.accuracy))
     figures[r.key] = { auc = r.auc, accuracy = r.accuracy }
   end
-  if o.json ~= "" then mosaic.data.write_json(o.json, figures) end
+  if o.json ~= "" then
+    local file = assert(io.open(o.json, "w"))
+    file:write(mosaic.data.json.encode(figures), "\n")
+    file:close()
+  end
 end
 
 local o = options.parse("examples/nanotabpfn/evaluate.lua",

@@ -79,7 +79,10 @@ local function train(o)
   local progress, start = Progress(o.steps, comm.rank), mosaic.clock()
   for step = 1, o.steps do
     local loss, norm, auc = trainer:next()
-    log { step = step, loss = loss, auc = auc, grad_norm = norm, seconds = mosaic.clock() - start }
+    log {
+      step = step, loss = loss, auc = auc, grad_norm = norm, tables = step * o.tables, ranks = comm.size,
+      seconds = mosaic.clock() - start,
+    }
     progress:update(step, ("loss %.3f"):format(loss))
     local last = step == o.steps or out_of_time(comm, start, o.seconds)
     if last or step % o.every == 0 then measure(trainer, batches, o, log) end

@@ -16,4 +16,5 @@ return {
   read_json = json_file.read,
   write_json = json_file.write,
   json = require "mosaic.data.json",
+  make_folder = require "mosaic.data.folder",
 }

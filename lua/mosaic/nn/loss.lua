@@ -4,23 +4,17 @@ local check = require "mosaic.check"
 
 local loss = {}
 
-local REDUCTIONS = { "mean", "sum", "none" }
-
-local function reduction_of(where, options)
-  check.options(where, options or {}, { "reduction" })
-  return check.one_of(where, "reduction", options and options.reduction or "mean", REDUCTIONS)
-end
-
 --- logits (..., classes), targets i64 (...) holding class numbers from 1.
-function loss.cross_entropy(logits, targets, options)
-  return logits:cross_entropy(targets, { reduction = reduction_of("cross_entropy", options) })
-end
+loss.cross_entropy = require("mosaic.tensor.cross_entropy").cross_entropy
 
 --- The mean (or sum) of (x - y)^2.
 function loss.mse_loss(x, y, options)
-  local reduction, squares = reduction_of("mse_loss", options), (x - y):square()
+  check.options("mse_loss", options or {}, { "reduction" })
+  local reduction = check.one_of("mse_loss", "reduction", options and options.reduction or "mean",
+    { "mean", "sum", "none" })
+  local squares = (x - y):square()
   if reduction == "none" then return squares end
-  return reduction == "sum" and squares:sum() or squares:mean()
+  return squares[reduction](squares)
 end
 
 return loss

@@ -1,0 +1,28 @@
+local fails = require "spec.support.fails"
+local options = require "nanotabpfn.options"
+
+local LIST = {
+  { "steps", 400, "training steps" }, { "out", options.REQUIRED, "where to" }, { "held-out", 0, "tables" },
+  { "quiet", false, "say nothing" }, { "impute", "", "how" },
+}
+
+local function parse(...)
+  return options.parse("program.lua", "Does it.", LIST, { ... })
+end
+
+describe("options.parse", function()
+  it("reads values of the defaults' kinds, in both spellings", function()
+    assert.same({ steps = 12, out = "a b", held_out = 7, quiet = true, impute = "" },
+      parse("--steps", "12", "--out=a b", "--held-out=7", "--quiet"))
+    assert.same({ steps = 400, out = "x", held_out = 0, quiet = false, impute = "mean" },
+      parse("--impute", "mean", "--out", "x"))
+  end)
+
+  it("says what is wrong, and what was meant", function()
+    fails("unknown option '--step', did you mean '--steps'? (--help lists them)", function() parse("--step", "1") end)
+    fails("--steps: expected a number, got 'many'", function() parse("--steps", "many") end)
+    fails("--out: a value is missing", function() parse "--out" end)
+    fails("--out is required (--help explains it)", function() parse() end)
+    fails("expected an option such as --steps, got 'x'", function() parse "x" end)
+  end)
+end)

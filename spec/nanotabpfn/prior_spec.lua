@@ -1,0 +1,89 @@
+local prior = require "nanotabpfn.prior"
+
+local TABLES = 300
+
+--- Figures of many 150 x 5 tables of two classes: lists of one entry per table or column.
+local function survey()
+  local facts = { minority = {}, majority_is_0 = 0, few_values = 0, columns = 0, largest = 0, train_rows = {} }
+  for index = 1, TABLES do
+    local batch = prior.batch { seed = 11, index = index, tables = 1, rows = 150, features = 5, classes = 2 }
+    local y, x = batch.y:flat(), batch.x:select(1, 1):t():tolist()
+    local ones = 0
+    for _, label in ipairs(y) do ones = ones + label end
+    facts.minority[index] = math.min(ones, 150 - ones) / 150
+    if ones < 75 then facts.majority_is_0 = facts.majority_is_0 + 1 / TABLES end
+    facts.train_rows[index] = batch.train_rows
+    for _, column in ipairs(x) do
+      local seen, count = {}, 0
+      for _, value in ipairs(column) do
+        assert.equal(value, value) -- no NaN
+        facts.largest = math.max(facts.largest, math.abs(value))
+        if not seen[value] then seen[value], count = true, count + 1 end
+      end
+      facts.columns = facts.columns + 1
+      if count <= 20 then facts.few_values = facts.few_values + 1 end
+    end
+  end
+  table.sort(facts.minority)
+  table.sort(facts.train_rows)
+  return facts
+end
+
+describe("the prior", function()
+  local facts
+
+  it("makes tables without a NaN", function()
+    facts = survey()
+    assert.is_true(facts.largest <= 12.2) -- the most that one of 150 standardised values can be
+  end)
+
+  it("has the published share of rare classes", function()
+    local expected = { [0.05] = 0.03, [0.25] = 0.11, [0.5] = 0.23, [0.75] = 0.37, [0.95] = 0.47 }
+    for quantile, value in pairs(expected) do
+      assert.near(value, facts.minority[math.floor(quantile * TABLES)], 0.05)
+    end
+    assert.near(0.5, facts.majority_is_0, 0.1)
+  end)
+
+  it("has the published share of columns with few values", function()
+    assert.near(0.14, facts.few_values / facts.columns, 0.06)
+  end)
+
+  it("trains on 15 to 134 rows, 75 in the mean", function()
+    local sum = 0
+    for _, rows in ipairs(facts.train_rows) do sum = sum + rows / TABLES end
+    assert.near(75, sum, 6)
+    assert.is_true(facts.train_rows[1] >= 15 and facts.train_rows[TABLES] <= 134)
+  end)
+
+  it("gives train and test the same two or more classes", function()
+    for index = 1, 60 do
+      local batch = prior.batch { seed = 5, index = index, tables = 2, rows = 40, features = 3, classes = 6 }
+      for _, labels in ipairs(batch.y:tolist()) do
+        local train, test, count = {}, {}, 0
+        for row, label in ipairs(labels) do
+          (row <= batch.train_rows and train or test)[label] = true
+          assert.is_true(label >= 0 and label < batch.classes and label % 1 == 0)
+        end
+        for label in pairs(train) do
+          assert.is_true(test[label])
+          count = count + 1
+        end
+        for label in pairs(test) do assert.is_true(train[label]) end
+        assert.is_true(count >= 2)
+      end
+    end
+  end)
+
+  it("depends on the seed, the batch and the table alone", function()
+    local options = { seed = 1, index = 3, tables = 3, rows = 30, features = 2, classes = 2 }
+    local a = prior.batch(options)
+    assert.same(a.x:flat(), prior.batch(options).x:flat())
+    options.tables = 1
+    assert.same(a.x[1]:flat(), prior.batch(options).x[1]:flat())
+    options.seed = 2
+    assert.not_same(a.x[1]:flat(), prior.batch(options).x[1]:flat())
+    options.seed, options.index = 1, 4
+    assert.not_same(a.x[1]:flat(), prior.batch(options).x[1]:flat())
+  end)
+end)
