@@ -7,7 +7,9 @@
 -- train rows, or for categories one category more.
 local mosaic = require "mosaic"
 local Labels = require "nanotabpfn.labels"
-local check, data = mosaic.check, mosaic.data
+local fail = require "nanotabpfn.fail"
+
+local data = mosaic.data
 
 local dataset = {}
 
@@ -18,7 +20,7 @@ local function feature_names(train, target)
   for _, name in ipairs(train.all) do
     if name ~= target then names[#names + 1] = name end
   end
-  if #names == 0 then check.fail("%s has no column besides the target '%s'", train.path, target) end
+  if #names == 0 then fail("%s has no column besides the target '%s'", train.path, target) end
   return names
 end
 
@@ -97,7 +99,7 @@ end
 local function refuse_missing(comm, files, parts, names)
   for _, cell in ipairs(comm:all_gather_list(first_missing(parts, names))) do
     if cell[1] > 0 then
-      check.fail("%s: row %d, column '%s' is missing; --impute mean fills it with the mean of the train rows",
+      fail("%s: row %d, column '%s' is missing; --impute mean fills it with the mean of the train rows",
         files[cell[1]], cell[2], names[cell[3]])
     end
   end
@@ -111,7 +113,7 @@ local function impute_mean(comm, x, own_train, files, names)
   local counts = missing:logical_not():to "f64":sum(1)
   local totals = comm:all_reduce(mosaic.stack({ sums, counts }, 1))
   for i, count in ipairs(totals[2]:flat()) do
-    if count == 0 then check.fail("%s: column '%s' has no value to impute from", files[1], names[i]) end
+    if count == 0 then fail("%s: column '%s' has no value to impute from", files[1], names[i]) end
   end
   return mosaic.where(x:isnan(), (totals[1] / totals[2]):unsqueeze(1):expand_as(x), x)
 end
@@ -135,9 +137,9 @@ end
 local function read_labels(path, target)
   local column = data.read_csv(path, { columns = { target } })
   local missing = column:missing(target)[1]
-  if missing then check.fail("%s: row %d, column '%s': the label is missing", path, missing, target) end
+  if missing then fail("%s: row %d, column '%s': the label is missing", path, missing, target) end
   if column.rows < 2 then
-    check.fail("%s: %d train rows, at least 2 are needed", path, column.rows)
+    fail("%s: %d train rows, at least 2 are needed", path, column.rows)
   end
   local texts = column:text(target)
   return texts, Labels(texts)
@@ -150,7 +152,7 @@ function dataset.read(options)
   local texts, labels = read_labels(options.train, options.target)
   labels:check_fit(options.train, options.outputs)
   local train_rows, test_rows = #texts, data.count_rows(options.test, { header = true })
-  if test_rows == 0 then check.fail("%s has no rows", options.test) end
+  if test_rows == 0 then fail("%s has no rows", options.test) end
   local piece = mosaic.partition.new { rows = train_rows + test_rows, ranks = comm.size }:pieces(comm.rank)[1]
   local first, last = piece[1], piece[1] + piece[3] - 1
   local rows = { ranges(first, last, train_rows) }

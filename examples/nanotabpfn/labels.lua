@@ -1,6 +1,6 @@
 --- Labels of any kind as class numbers: sorted, numbers by value and other texts by their letters.
 local mosaic = require "mosaic"
-local check = mosaic.check
+local fail = require "nanotabpfn.fail"
 
 local Labels = mosaic.class "Labels"
 
@@ -44,10 +44,10 @@ end
 function Labels:check_fit(where, outputs)
   local count = self:count()
   if count < 2 then
-    check.fail("%s: all train rows have the label '%s'; at least 2 classes are needed", where,
+    fail("%s: all train rows have the label '%s'; at least 2 classes are needed", where,
       self.names[1] or "")
   elseif count > outputs then
-    check.fail("%s: %d classes (%s), but the model can tell apart %d", where, count,
+    fail("%s: %d classes (%s), but the model can tell apart %d", where, count,
       table.concat(self.names, ", ", 1, math.min(count, 8)) .. (count > 8 and ", ..." or ""), outputs)
   end
 end

@@ -1,6 +1,7 @@
 --- A model in a file: safetensors with the published names, and the sizes in the metadata.
 local mosaic = require "mosaic"
 local NanoTabPFN = require "nanotabpfn.model"
+local fail = require "nanotabpfn.fail"
 
 local model_file = {}
 
@@ -20,7 +21,7 @@ function model_file.load(path, options)
   for _, name in ipairs(SIZES) do
     all[name] = tonumber(metadata[name])
     if not all[name] then
-      mosaic.check.fail("%s: not a nanoTabPFN model: its metadata lacks '%s'", path, name)
+      fail("%s: not a nanoTabPFN model: its metadata lacks '%s'", path, name)
     end
   end
   return NanoTabPFN(all):load_state_dict(state)

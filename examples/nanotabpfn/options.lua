@@ -4,7 +4,7 @@
 -- number as the default asks for a number, false for a switch, REQUIRED for a string that must be given,
 -- and "" for one that need not. `--name value`, `--name=value` and `--switch` are understood.
 local mosaic = require "mosaic"
-local check = mosaic.check
+local fail = require "nanotabpfn.fail"
 
 local options = { REQUIRED = {} }
 
@@ -27,29 +27,29 @@ local function find(list, name)
     if entry[1] == name then return entry end
     names[i] = entry[1]
   end
-  local near = check.nearest(name, names)
-  check.fail("unknown option '--%s'%s (--help lists them)", name,
+  local near = mosaic.check.nearest(name, names)
+  fail("unknown option '--%s'%s (--help lists them)", name,
     near and (", did you mean '--%s'?"):format(near) or "")
 end
 
 local function convert(entry, text)
   if type(entry[2]) ~= "number" then return text end
   local value = tonumber(text)
-  if not value then check.fail("--%s: expected a number, got '%s'", entry[1], text) end
+  if not value then fail("--%s: expected a number, got '%s'", entry[1], text) end
   return value
 end
 
 --- Reads the option at words[i] into `values`; returns the index after it.
 local function read(list, words, i, values)
   local name, text = words[i]:match "^%-%-([^=]+)=?(.*)$"
-  if not name then check.fail("expected an option such as --%s, got '%s'", list[1][1], words[i]) end
+  if not name then fail("expected an option such as --%s, got '%s'", list[1][1], words[i]) end
   local entry, has_text = find(list, name), words[i]:find("=", 1, true)
   if type(entry[2]) == "boolean" then
     values[name] = true
     return i + 1
   elseif not has_text then
     i, text = i + 1, words[i + 1]
-    if not text then check.fail("--%s: a value is missing", name) end
+    if not text then fail("--%s: a value is missing", name) end
   end
   values[name] = convert(entry, text)
   return i + 1
@@ -68,7 +68,7 @@ function options.parse(program, purpose, list, words)
   while words[i] do i = read(list, words, i, values) end
   local result = {}
   for name, value in pairs(values) do
-    if value == options.REQUIRED then check.fail("--%s is required (--help explains it)", name) end
+    if value == options.REQUIRED then fail("--%s is required (--help explains it)", name) end
     result[name:gsub("-", "_")] = value
   end
   return result

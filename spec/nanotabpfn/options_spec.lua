@@ -1,10 +1,16 @@
-local fails = require "spec.support.fails"
 local options = require "nanotabpfn.options"
 
 local LIST = {
   { "steps", 400, "training steps" }, { "out", options.REQUIRED, "where to" }, { "held-out", 0, "tables" },
   { "quiet", false, "say nothing" }, { "impute", "", "how" },
 }
+
+--- Errors about the command line have no place in the source.
+local function fails(text, body)
+  local ok, message = pcall(body)
+  assert.is_false(ok)
+  assert.equal(text, message)
+end
 
 local function parse(...)
   return options.parse("program.lua", "Does it.", LIST, { ... })

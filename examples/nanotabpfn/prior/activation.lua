@@ -2,7 +2,7 @@
 --
 -- An activation standardises each unit over the rows, then applies f(exp(2 N(0,1)) (x + N(0,1))).
 -- f is one of nineteen; the random Fourier function is ten times as likely as each other one.
-local mosaic = require "mosaic"
+local fourier = require "nanotabpfn.prior.fourier"
 
 local activation = {}
 
@@ -31,23 +31,7 @@ local NAMES = {} -- of those above; Fourier has its own chance
 for name in pairs(functions) do NAMES[#NAMES + 1] = name end
 table.sort(NAMES)
 
-local TERMS = 256
-local CHUNK = 256 -- points at once: 256 x 256 sines in f32 stay in the cache
-
---- sum_i a_i sin(f_i x + phase_i): f_i = 256 U, a_i = f_i^-decay normalised, times N(0, 1).
-function functions.fourier(x, stream)
-  local decay = math.exp(stream:uniform(math.log(0.7), math.log(3)))
-  local frequency = stream:uniforms(1, TERMS):mul_(TERMS):clamp_(1e-3, TERMS)
-  local phase = stream:uniforms(1, TERMS):mul_(2 * math.pi)
-  local size = frequency:pow(-decay)
-  local weight = (size / size:square():sum():sqrt() * stream:normals(1, TERMS)):view(TERMS, 1)
-  local points, parts = x:contiguous():view(-1, 1), {}
-  for first = 1, points:size(1), CHUNK do
-    local some = points:slice(1, first, math.min(first + CHUNK - 1, points:size(1)))
-    parts[#parts + 1] = (some * frequency):add_(phase):sin_():matmul(weight)
-  end
-  return mosaic.cat(parts, 1):view(x.shape)
-end
+functions.fourier = fourier
 
 --- The name of a random function.
 function activation.draw(stream)
