@@ -49,7 +49,7 @@ end
 local Block = class("Block", nn.Module)
 
 local function attention(options, axis, backend)
-  return nn.MultiAxisAttention {
+  return mosaic.MultiAxisAttention {
     embed_dim = options.embed_dim, num_heads = options.num_heads, axes = AXES, attention_axis = axis,
     backend = backend, layout = options.layout, comm = options.comm,
     dtype = options.dtype, generator = options.generator,
@@ -103,10 +103,10 @@ function NanoTabPFN:init(options)
   self.decoder = Decoder(parts)
 end
 
---- The ranks that share the rows: this one alone with the local backend.
+--- The ranks that share the rows: this one alone with the local backend, else all unless `comm` was given.
 function NanoTabPFN:communicator()
-  if self.backend == "local" then return mosaic.comm.self() end
-  return self.comm or mosaic.comm.current "sp"
+  if self.backend == "local" then return mosaic.comm.alone() end
+  return self.comm or mosaic.comm.world()
 end
 
 --- How many train rows every rank holds, as a list; they come first in each rank's rows. Fails on all ranks

@@ -1,10 +1,9 @@
 local mosaic = require "mosaic"
 local NanoTabPFN = require "nanotabpfn.model"
-local fails = require "spec.support.fails"
 local objective = require "nanotabpfn.objective"
 local support = require "spec.nanotabpfn.support"
 
-local near = support.near
+local fails, near = support.fails, support.near
 local cases = mosaic.load "spec/golden/nanotabpfn_cases.safetensors"
 
 local function run(model, case, dtype)

@@ -46,4 +46,11 @@ function support.near(a, b, bound, relative)
   end
 end
 
+--- The call must raise an error that contains the text. (Positions are those of the example, the library's user.)
+function support.fails(text, body)
+  local ok, message = pcall(body)
+  assert(not ok, "no error was raised; expected: " .. text)
+  assert(tostring(message):find(text, 1, true), ("expected %q in the error %q"):format(text, tostring(message)))
+end
+
 return support

@@ -78,7 +78,7 @@ describe("nanoTabPFN with sharded rows", function()
     local shard = { axis = 2, comm = comm, layout = options.layout }
     local own_x, own_y = mosaic.shard(x, shard), mosaic.shard(y, shard)
     local logits = model(own_x, own_y, T)
-    (logits:square():sum()):backward()
+    logits:square():sum():backward()
     mosaic.sync_gradients(model, { comm = comm })
     return {
       logits = comm:all_gather(logits:detach(), 2),
