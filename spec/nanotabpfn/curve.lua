@@ -18,11 +18,11 @@ local function follow(trainer, x, y, train_rows)
   return trainer
 end
 
---- The reference run of golden/nanotabpfn_train20; returns the trainer.
-function curve.reference(dtype, golden, backend)
+--- The first steps (default 20) of the reference run golden/nanotabpfn_train20; returns the trainer.
+function curve.reference(dtype, golden, backend, steps)
   local model = support.reference_model { dtype = dtype, backend = backend or "local" }
   local x, y = {}, {}
-  for k = 1, 20 do x[k], y[k] = golden.x[k], golden.y[k] end
+  for k = 1, steps or 20 do x[k], y[k] = golden.x[k], golden.y[k] end
   return follow(Trainer { model = model }, x, y, golden.train_rows:item())
 end
 
@@ -30,7 +30,8 @@ end
 function curve.small(options)
   local x, y = {}, {}
   for k = 1, 20 do x[k], y[k] = support.table(2, 13, 3, k % 4) end
-  return follow(Trainer { model = support.small_model(options), lr = 0.02 }, x, y, 5).losses
+  local model = support.small_model { backend = options.backend, num_layers = 1 }
+  return follow(Trainer { model = model, lr = 0.02 }, x, y, 5).losses
 end
 
 return curve

@@ -1,6 +1,6 @@
 local prior = require "nanotabpfn.prior"
 
-local TABLES = 300
+local TABLES = 200
 
 --- Figures of many 150 x 5 tables of two classes: lists of one entry per table or column.
 local function survey()
@@ -57,7 +57,7 @@ describe("the prior", function()
   end)
 
   it("gives train and test the same two or more classes", function()
-    for index = 1, 60 do
+    for index = 1, 30 do
       local batch = prior.batch { seed = 5, index = index, tables = 2, rows = 40, features = 3, classes = 6 }
       for _, labels in ipairs(batch.y:tolist()) do
         local train, test, count = {}, {}, 0
