@@ -67,8 +67,10 @@ set y2tics
 set grid
 plot "%s/steps.dat" using 1:2 with lines linecolor rgb "#c0d0e0" title "loss of a step", \
      "%s/steps.dat" using 1:3 with lines linewidth 2 linecolor rgb "#2060a0" title "loss, running mean", \
-     "%s/steps.dat" using 1:4 axes x1y2 with lines linewidth 2 linecolor rgb "#e0a060" title "AUC, running mean", \
-     "%s/held_out.dat" using 1:2 axes x1y2 with linespoints linewidth 2 linecolor rgb "#c04020" title "AUC, held-out tables"
+     "%s/steps.dat" using 1:4 axes x1y2 with lines linewidth 2 linecolor rgb "#e0a060" \
+         title "AUC, running mean", \
+     "%s/held_out.dat" using 1:2 axes x1y2 with linespoints linewidth 2 linecolor rgb "#c04020" \
+         title "AUC, held-out tables"
 ]]
 
 local function plot(steps, held_out)
@@ -91,11 +93,11 @@ end
 
 local function check_gates(r)
   local fall = r.first_loss - r.last_loss
-  print(("loss %.3f -> %.3f in %d steps, %d tables, %d s; %s/plot.png shows it"):format(r.first_loss, r.last_loss,
-    r.steps, r.tables, r.seconds, folder))
+  print(("loss %.3f -> %.3f in %d steps, %d tables, %d s; %s/plot.png shows it"):format(r.first_loss,
+    r.last_loss, r.steps, r.tables, r.seconds, folder))
   if not (r.auc >= GATES.auc and r.last_loss <= GATES.last_loss and fall >= GATES.fall) then
-    error(("the model has not learned enough: AUC %.3f (at least %.2f), loss %.3f (at most %.2f), fallen by %.3f "
-      .. "(at least %.2f)"):format(r.auc, GATES.auc, r.last_loss, GATES.last_loss, fall, GATES.fall), 0)
+    error(("the model has not learned enough: AUC %.3f (at least %.2f), loss %.3f (at most %.2f), "
+      .. "fallen by %.3f (at least %.2f)"):format(r.auc, GATES.auc, r.last_loss, GATES.last_loss, fall, GATES.fall), 0)
   end
 end
 

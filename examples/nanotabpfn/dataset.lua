@@ -157,7 +157,7 @@ function dataset.read(options)
   local first, last = piece[1], piece[1] + piece[3] - 1
   local rows = { ranges(first, last, train_rows) }
   local names = feature_names(data.read_csv(options.train, { rows = { 1, 0 } }), options.target)
-  data.read_csv(options.test, { rows = { 1, 0 }, columns = names }) -- a missing column: an error on every rank
+  data.read_csv(options.test, { rows = { 1, 0 }, columns = names }) -- fails on all ranks if one is missing
   local x = read_features(comm, files, rows, names, options.impute)
   local y, numbers = {}, labels:encode(texts)
   for i = first, last do y[#y + 1] = numbers[i] and numbers[i] - 1 or 0 end -- of test rows: not looked at

@@ -22,10 +22,10 @@ describe("baselines", function()
     local residual = 0
     for i = 1, 6 do residual = residual + p[i][2] - (labels[i] == 2 and 1 or 0) end
     assert.near(0, residual, 1e-8) -- the intercept is not penalised
-    local mean, sd, slope, gradient = 6, 0, 0, 0
+    local mean, sd, gradient = 6, 0, 0
     for i = 1, 6 do sd = sd + (train[i][1] - mean) ^ 2 / 6 end
     sd = math.sqrt(sd)
-    slope = (math.log(p[6][2] / p[6][1]) - math.log(p[1][2] / p[1][1])) / (12 / sd)
+    local slope = (math.log(p[6][2] / p[6][1]) - math.log(p[1][2] / p[1][1])) / (12 / sd)
     for i = 1, 6 do
       gradient = gradient + (p[i][2] - (labels[i] == 2 and 1 or 0)) * (train[i][1] - mean) / sd
     end
@@ -33,7 +33,8 @@ describe("baselines", function()
   end)
 
   it("logistic: several classes, probabilities that sum to 1", function()
-    local p = logistic({ { 0 }, { 1 }, { 5 }, { 6 }, { 20 }, { 21 } }, { 1, 1, 2, 2, 3, 3 }, { { 0 }, { 20 } }, 3)
+    local rows = { { 0 }, { 1 }, { 5 }, { 6 }, { 20 }, { 21 } }
+    local p = logistic(rows, { 1, 1, 2, 2, 3, 3 }, { { 0 }, { 20 } }, 3)
     assert.near(1, p[1][1] + p[1][2] + p[1][3], 1e-12)
     assert.is_true(p[1][1] > p[1][3])
     assert.is_true(p[2][3] > p[2][1])

@@ -63,7 +63,8 @@ describe("dataset.read", function()
 
   it("refuses files that do not fit together", function()
     fails_with("has no column \"kin\", did you mean 'kind'?", 2, { target = "kin" })
-    fails_with("has no column \"size\"", 2, { impute = "mean", test = files.write "\"colour, mixed\"\nred\n" })
+    fails_with("has no column \"size\"", 2,
+      { impute = "mean", test = files.write "\"colour, mixed\"\nred\n" })
     fails_with("has no column besides the target 'kind'", 1, { train = files.write "kind\na\nb\n" })
     fails_with("has no rows", 2, { test = files.write "size,\"colour, mixed\"\n" })
   end)

@@ -100,7 +100,9 @@ describe("nanoTabPFN does not depend on", function()
   end)
 
   it("the unit and origin of a feature", function()
-    local moved = x * mosaic.tensor({ 2, 0.5, 1 }, { dtype = "f64" }) + mosaic.tensor({ -3, 0.25, 8 }, { dtype = "f64" })
+    local unit = mosaic.tensor({ 2, 0.5, 1 }, { dtype = "f64" })
+    local origin = mosaic.tensor({ -3, 0.25, 8 }, { dtype = "f64" })
+    local moved = x * unit + origin
     near(model(moved, y, T), logits, exact)
   end)
 

@@ -25,7 +25,8 @@ describe("options.parse", function()
   end)
 
   it("says what is wrong, and what was meant", function()
-    fails("unknown option '--step', did you mean '--steps'? (--help lists them)", function() parse("--step", "1") end)
+    fails("unknown option '--step', did you mean '--steps'? (--help lists them)",
+      function() parse("--step", "1") end)
     fails("--steps: expected a number, got 'many'", function() parse("--steps", "many") end)
     fails("--out: a value is missing", function() parse "--out" end)
     fails("--out is required (--help explains it)", function() parse() end)

@@ -4,7 +4,8 @@ local TABLES = 200
 
 --- Figures of many 150 x 5 tables of two classes: lists of one entry per table or column.
 local function survey()
-  local facts = { minority = {}, majority_is_0 = 0, few_values = 0, columns = 0, largest = 0, train_rows = {} }
+  local facts = { minority = {}, train_rows = {}, majority_is_0 = 0, few_values = 0, columns = 0 }
+  facts.largest = 0
   for index = 1, TABLES do
     local batch = prior.batch { seed = 11, index = index, tables = 1, rows = 150, features = 5, classes = 2 }
     local y, x = batch.y:flat(), batch.x:select(1, 1):t():tolist()

@@ -46,11 +46,12 @@ function support.near(a, b, bound, relative)
   end
 end
 
---- The call must raise an error that contains the text. (Positions are those of the example, the library's user.)
+--- The call must raise an error that contains the text; its place is in the example, the library's user.
 function support.fails(text, body)
   local ok, message = pcall(body)
   assert(not ok, "no error was raised; expected: " .. text)
-  assert(tostring(message):find(text, 1, true), ("expected %q in the error %q"):format(text, tostring(message)))
+  local found = tostring(message):find(text, 1, true)
+  assert(found, ("expected %q in the error %q"):format(text, tostring(message)))
 end
 
 return support

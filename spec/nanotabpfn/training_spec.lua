@@ -21,29 +21,25 @@ end
 describe("nanoTabPFN training", function()
   it("follows the reference for 20 steps: loss, gradient norm, y and x", function()
     local trainer = curve.reference("f32", golden)
-    near(f64(trainer.losses), golden.loss, 1e-4)
-    near(f64(trainer.norms), golden.grad_norm, 1e-3, true)
+    near(f64(trainer.losses), golden.loss, 1e-5)
+    near(f64(trainer.norms), golden.grad_norm, 1e-4, true)
     local state = trainer.model:state_dict()
-    near_all(state, "final_y", 5e-3)
-    trainer:averaged(function() near_all(state, "final_x", 5e-3) end)
+    near_all(state, "final_y", 1e-4)
+    trainer:averaged(function() near_all(state, "final_x", 1e-4) end)
   end)
 
   it("follows the reference in f64 to the last digits", function()
     local trainer = curve.reference("f64", golden, "local", 5)
-    near(f64(trainer.losses), golden.loss:narrow(1, 1, 5), 1e-9)
-    near(f64(trainer.norms), golden.grad_norm:narrow(1, 1, 5), 1e-8, true)
+    near(f64(trainer.losses), golden.loss:narrow(1, 1, 5), 1e-12)
+    near(f64(trainer.norms), golden.grad_norm:narrow(1, 1, 5), 1e-12, true)
   end)
 
   it("has the same loss curve on 1, 2, 3, 4 and 8 ranks, some without train or test rows", function()
     local expected = curve.small { backend = "local" }
-    assert.is_true(expected[20] < expected[1])
+    assert.is_true(expected[17] < expected[1]) -- the same table
     for _, ranks in ipairs { 1, 2, 3, 4, 8 } do
-      for rank, losses in ipairs(mosaic.virtual(ranks, function() return curve.small { backend = "ring" } end)) do
-        for step = 1, 20 do
-          assert.is_true(math.abs(losses[step] - expected[step]) <= 1e-4,
-            ("rank %d of %d, step %d: %g, not %g"):format(rank - 1, ranks, step, losses[step], expected[step]))
-        end
-      end
+      local curves = mosaic.virtual(ranks, function() return curve.small { backend = "ring" } end)
+      for _, losses in ipairs(curves) do near(f64(losses), f64(expected), 1e-4) end
     end
   end)
 

@@ -26,7 +26,9 @@ describe("nn.initial", function()
   end)
 
   it("normal_, xavier_normal_, kaiming_normal_: the standard deviation", function()
-    local wanted = { normal_ = 0.5, xavier_normal_ = math.sqrt(2 / 300), kaiming_normal_ = math.sqrt(2 / 100) }
+    local wanted = {
+      normal_ = 0.5, xavier_normal_ = math.sqrt(2 / 300), kaiming_normal_ = math.sqrt(2 / 100),
+    }
     for name, std in pairs(wanted) do
       local _, got = facts(function(t, g)
         if name == "normal_" then nn.initial.normal_(t, 0, 0.5, { generator = g })

@@ -56,13 +56,15 @@ describe("optim.SGD", function()
   end)
 
   it("with Nesterov's momentum", function()
-    close(run(function(params) return optim.SGD { params = params, lr = 0.1, momentum = 0.9, nesterov = true } end),
-      expected(function(p, g, _, s)
-        s.m = 0.9 * (s.m or 0) + g
-        return p - 0.1 * (g + 0.9 * s.m)
-      end))
+    close(run(function(params)
+      return optim.SGD { params = params, lr = 0.1, momentum = 0.9, nesterov = true }
+    end), expected(function(p, g, _, s)
+      s.m = 0.9 * (s.m or 0) + g
+      return p - 0.1 * (g + 0.9 * s.m)
+    end))
     local p = mosaic.zeros { 1, requires_grad = true }
-    fails("SGD: nesterov needs a momentum above 0", function() optim.SGD { params = { p }, lr = 1, nesterov = true } end)
+    fails("SGD: nesterov needs a momentum above 0",
+      function() optim.SGD { params = { p }, lr = 1, nesterov = true } end)
   end)
 end)
 
