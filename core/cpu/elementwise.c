@@ -7,7 +7,11 @@
 #include "kernels.h"
 #include "loop.h"
 
-enum { BLOCK = 512, OPERANDS = 4 };
+enum {
+    OPERANDS = 4,
+    BLOCK = 512, /* elements staged at a time */
+    SHORT = 48,  /* rows below this many elements are packed into blocks */
+};
 
 typedef struct {
     mosaic_map_kernel kernel;
@@ -20,65 +24,97 @@ typedef struct {
     _Alignas(8) char cell[8]; /* the constant, in its wanted type */
 } map;
 
-typedef struct {
-    char *data[OPERANDS];
-    int64_t step[OPERANDS]; /* bytes */
-    bool staged[OPERANDS], any;
-} run;
+/* The loop's rectangle with the constant put in. */
+static mosaic_rectangle with_constant(map *m, const mosaic_rectangle *r)
+{
+    mosaic_rectangle all = *r;
+    for (int i = m->operands - 1; m->constant && i > m->constant; i--) {
+        all.data[i] = r->data[i - 1];
+        all.row_step[i] = r->row_step[i - 1];
+        all.step[i] = r->step[i - 1];
+    }
+    if (m->constant) {
+        all.data[m->constant] = m->cell;
+        all.row_step[m->constant] = all.step[m->constant] = 0;
+    }
+    return all;
+}
+
+/* Which operands the kernel cannot take as they are; returns whether there are any. Packed: the
+ * rows must follow one another without gaps. */
+static bool find_staged(const map *m, const mosaic_rectangle *r, bool packed, bool *staged)
+{
+    bool constant_before = false, any = false;
+    for (int i = 0; i < m->operands; i++) {
+        bool lies_right = r->step[i] == m->want_bytes[i] &&
+                          (!packed || r->row_step[i] == r->columns * m->want_bytes[i]);
+        bool constant = i > 0 && m->steps && r->step[i] == 0 && (!packed || r->row_step[i] == 0);
+        constant = constant && !lies_right && !constant_before;
+        staged[i] = m->have[i] != m->want[i] || !(lies_right || constant);
+        constant_before = constant_before || (constant && !staged[i]);
+        any = any || staged[i];
+    }
+    return any;
+}
+
+/* rows x columns elements at `data` to (or from) a contiguous block, along the longer side. */
+static void stage(const map *m, const mosaic_rectangle *r, int i, char *data, int64_t rows,
+                  int64_t columns, char *block, bool out)
+{
+    int64_t bytes = m->want_bytes[i];
+    mosaic_convert_kernel convert =
+        mosaic_cpu()->convert->of[out ? m->have[i] : m->want[i]][out ? m->want[i] : m->have[i]];
+    bool by_rows = columns >= rows;
+    int64_t lines = by_rows ? rows : columns, count = by_rows ? columns : rows;
+    int64_t line_step = by_rows ? r->row_step[i] : r->step[i];
+    int64_t step = by_rows ? r->step[i] : r->row_step[i];
+    int64_t block_step = by_rows ? bytes : columns * bytes;
+    for (int64_t line = 0; line < lines; line++) {
+        char *there = data + line * line_step,
+             *here = block + line * (by_rows ? columns * bytes : bytes);
+        if (out)
+            convert(count, there, step, here, block_step);
+        else
+            convert(count, here, block_step, there, step);
+    }
+}
+
+/* `rows` x `columns` elements of the rectangle from (row, column) on, as one call of the kernel. */
+static void run_block(const map *m, const mosaic_rectangle *r, const bool *staged, int64_t row,
+                      int64_t column, int64_t rows, int64_t columns)
+{
+    _Alignas(64) char block[OPERANDS][BLOCK * 8];
+    int64_t step[OPERANDS];
+    void *at[OPERANDS];
+    for (int i = 0; i < m->operands; i++) {
+        char *data = r->data[i] + row * r->row_step[i] + column * r->step[i];
+        step[i] = staged[i] || r->step[i];
+        at[i] = staged[i] ? block[i] : data;
+        if (i > 0 && staged[i]) stage(m, r, i, data, rows, columns, block[i], false);
+    }
+    m->kernel(rows * columns, at[0], (const void *const *)at + 1, step + 1, m->param);
+    char *out = r->data[0] + row * r->row_step[0] + column * r->step[0];
+    if (staged[0]) stage(m, r, 0, out, rows, columns, block[0], true);
+}
+
+static void run_map(void *context, const mosaic_rectangle *loop)
+{
+    map *m = context;
+    bool staged[OPERANDS], packed = loop->columns < SHORT && loop->rows > 1;
+    mosaic_rectangle r = with_constant(m, loop);
+    bool any = find_staged(m, &r, packed, staged);
+    int64_t rows = packed ? BLOCK / r.columns : 1;
+    int64_t columns = any && !packed ? BLOCK : r.columns;
+    for (int64_t i = 0; i < r.rows; i += rows)
+        for (int64_t j = 0; j < r.columns; j += columns)
+            run_block(m, &r, staged, i, j, r.rows - i < rows ? r.rows - i : rows,
+                      r.columns - j < columns ? r.columns - j : columns);
+}
 
 static int kernel_type(mosaic_dtype dtype)
 {
     if (dtype == MOSAIC_DTYPE_F64) return MOSAIC_CPU_F64;
     return dtype == MOSAIC_DTYPE_F32 ? MOSAIC_CPU_F32 : MOSAIC_CPU_I64;
-}
-
-/* The loop's pointers with the constant put in, and which operands need a block. */
-static run describe(map *m, char *const *data, const int64_t *step)
-{
-    run r = {.any = false};
-    bool constant_before = false;
-    for (int i = 0, from = 0; i < m->operands; i++) {
-        bool is_cell = m->constant && i == m->constant;
-        r.data[i] = is_cell ? m->cell : data[from];
-        r.step[i] = is_cell ? 0 : step[from];
-        from += !is_cell;
-        bool direct = m->have[i] == m->want[i] && r.step[i] == m->want_bytes[i];
-        if (!direct && i > 0 && m->have[i] == m->want[i] && r.step[i] == 0 && m->steps)
-            direct = !constant_before, constant_before = true;
-        r.staged[i] = !direct;
-        r.any = r.any || !direct;
-    }
-    return r;
-}
-
-/* Elements [from, from + count) of a run, through blocks where needed. */
-static void run_block(const map *m, const run *r, int64_t from, int64_t count)
-{
-    _Alignas(64) char block[OPERANDS][BLOCK * 8];
-    int64_t step[OPERANDS];
-    const mosaic_convert_kernels *convert = mosaic_cpu()->convert;
-    void *at[OPERANDS];
-    for (int i = 0; i < m->operands; i++) {
-        char *data = r->data[i] + from * r->step[i];
-        step[i] = r->staged[i] || r->step[i];
-        at[i] = r->staged[i] ? (void *)block[i] : (void *)data;
-        if (i > 0 && r->staged[i])
-            convert->of[m->want[i]][m->have[i]](count, block[i], m->want_bytes[i], data,
-                                                r->step[i]);
-    }
-    m->kernel(count, at[0], (const void *const *)at + 1, step + 1, m->param);
-    if (r->staged[0])
-        convert->of[m->have[0]][m->want[0]](count, r->data[0] + from * r->step[0], r->step[0],
-                                            block[0], m->want_bytes[0]);
-}
-
-static void run_map(void *context, int64_t count, char *const *data, const int64_t *step)
-{
-    map *m = context;
-    run r = describe(m, data, step);
-    int64_t most = r.any ? BLOCK : count;
-    for (int64_t from = 0; from < count; from += most)
-        run_block(m, &r, from, count - from < most ? count - from : most);
 }
 
 static void set_operand(map *m, int i, mosaic_dtype have, mosaic_dtype want)
@@ -126,6 +162,6 @@ mosaic_status mosaic_cpu_elementwise(const mosaic_tensor *out, const mosaic_elem
         else
             m.constant = i, mosaic_element_write(m.cell, 0, (int)call->compute, call->value);
     }
-    mosaic_loop(in_loop, operands, run_map, &m);
+    mosaic_loop_rows(in_loop, operands, run_map, &m);
     return MOSAIC_OK;
 }

@@ -1,4 +1,4 @@
-/* loop.c - merge axes, cut into runs, spread the runs over threads. */
+/* loop.c - merge axes, cut into rectangles, spread them over threads. */
 #include "loop.h"
 
 #include "../parallel.h"
@@ -6,11 +6,11 @@
 enum { PARALLEL_FROM = 16384 /* elements; below it waking a thread costs more than it saves */ };
 
 typedef struct {
-    int operands, axes;
-    int64_t size[MOSAIC_MAX_DIMS];
-    int64_t step[MOSAIC_MAX_DIMS][MOSAIC_LOOP_OPERANDS]; /* bytes */
+    int operands, axes; /* the last axis makes columns, the one before it rows */
+    int64_t size[MOSAIC_MAX_DIMS + 2];
+    int64_t step[MOSAIC_MAX_DIMS + 2][MOSAIC_LOOP_OPERANDS]; /* bytes */
     char *data[MOSAIC_LOOP_OPERANDS];
-    mosaic_loop_body body;
+    mosaic_loop_rows_body body;
     void *context;
 } nest;
 
@@ -19,7 +19,7 @@ static void add_axis(nest *n, const mosaic_tensor *const *tensors, int from)
 {
     int64_t size = tensors[0]->size[from], step[MOSAIC_LOOP_OPERANDS];
     if (size == 1) return;
-    bool merges = n->axes > 0;
+    bool merges = n->axes > 2;
     for (int i = 0; i < n->operands; i++) {
         const mosaic_tensor *t = tensors[i];
         step[i] = t->stride[from] * mosaic_dtype_bytes((mosaic_dtype)t->dtype);
@@ -30,33 +30,95 @@ static void add_axis(nest *n, const mosaic_tensor *const *tensors, int from)
     for (int i = 0; i < n->operands; i++) n->step[n->axes - 1][i] = step[i];
 }
 
-/* Elements [from, to) in row-major order of the merged axes. */
+static void swap_axes(nest *n, int a, int b)
+{
+    int64_t size = n->size[a];
+    n->size[a] = n->size[b];
+    n->size[b] = size;
+    for (int i = 0; i < n->operands; i++) {
+        int64_t step = n->step[a][i];
+        n->step[a][i] = n->step[b][i];
+        n->step[b][i] = step;
+    }
+}
+
+/* Where operand i jumps from column to column, an axis along which it does not becomes the rows. */
+static void choose_rows(nest *n, const mosaic_tensor *const *tensors)
+{
+    int columns = n->axes - 1;
+    for (int i = n->operands - 1; i >= 0; i--) {
+        int64_t bytes = mosaic_dtype_bytes((mosaic_dtype)tensors[i]->dtype);
+        if (n->step[columns][i] == bytes || n->step[columns][i] == 0) continue;
+        for (int axis = 2; axis < columns - 1; axis++)
+            if (n->step[axis][i] == bytes) swap_axes(n, axis, columns - 1);
+    }
+}
+
+/* The largest rectangle of whole rows, or part of one row, that begins at element `from` (in
+ * row-major order of the nest's axes) and ends by `to`. */
+static mosaic_rectangle rectangle_at(const nest *n, int64_t from, int64_t to)
+{
+    int columns = n->axes - 1, rows = columns - 1;
+    mosaic_rectangle r = {.rows = 1};
+    int64_t index[MOSAIC_MAX_DIMS + 2], rest = from;
+    for (int axis = columns; axis >= 0; axis--) {
+        index[axis] = rest % n->size[axis];
+        rest /= n->size[axis];
+    }
+    for (int i = 0; i < n->operands; i++) {
+        r.data[i] = n->data[i];
+        for (int axis = 0; axis <= columns; axis++) r.data[i] += index[axis] * n->step[axis][i];
+        r.row_step[i] = n->step[rows][i];
+        r.step[i] = n->step[columns][i];
+    }
+    int64_t left = n->size[columns] - index[columns], whole = (to - from) / n->size[columns];
+    r.columns = left < to - from ? left : to - from;
+    if (r.columns == n->size[columns])
+        r.rows = whole < n->size[rows] - index[rows] ? whole : n->size[rows] - index[rows];
+    return r;
+}
+
 static void run_range(void *context, int64_t from, int64_t to)
 {
-    nest *n = context;
-    int inner = n->axes - 1;
+    const nest *n = context;
     while (from < to) {
-        char *data[MOSAIC_LOOP_OPERANDS];
-        int64_t rest = from, at = 0, zero[MOSAIC_LOOP_OPERANDS] = {0};
-        for (int i = 0; i < n->operands; i++) data[i] = n->data[i];
-        for (int axis = inner; axis >= 0; axis--) {
-            int64_t index = rest % n->size[axis];
-            rest /= n->size[axis];
-            if (axis == inner) at = index;
-            for (int i = 0; i < n->operands; i++) data[i] += index * n->step[axis][i];
-        }
-        int64_t left = inner >= 0 ? n->size[inner] - at : 1;
-        int64_t count = left < to - from ? left : to - from;
-        n->body(n->context, count, data, inner >= 0 ? n->step[inner] : zero);
-        from += count;
+        mosaic_rectangle r = rectangle_at(n, from, to);
+        n->body(n->context, &r);
+        from += r.rows * r.columns;
+    }
+}
+
+void mosaic_loop_rows(int operands, const mosaic_tensor *const *tensors, mosaic_loop_rows_body body,
+                      void *context)
+{
+    nest n = {.operands = operands, .axes = 2, .size = {1, 1}, .body = body, .context = context};
+    for (int i = 0; i < operands; i++) n.data[i] = mosaic_data(tensors[i]);
+    for (int axis = 0; axis < tensors[0]->ndim; axis++) add_axis(&n, tensors, axis);
+    choose_rows(&n, tensors);
+    mosaic_parallel(mosaic_tensor_numel(tensors[0]), PARALLEL_FROM, run_range, &n);
+}
+
+/* ---- run by run ------------------------------------------------------------------------------ */
+
+typedef struct {
+    int operands;
+    mosaic_loop_body body;
+    void *context;
+} runs;
+
+static void run_rows(void *context, const mosaic_rectangle *r)
+{
+    const runs *c = context;
+    char *data[MOSAIC_LOOP_OPERANDS] = {0};
+    for (int64_t row = 0; row < r->rows; row++) {
+        for (int i = 0; i < c->operands; i++) data[i] = r->data[i] + row * r->row_step[i];
+        c->body(c->context, r->columns, data, r->step);
     }
 }
 
 void mosaic_loop(int operands, const mosaic_tensor *const *tensors, mosaic_loop_body body,
                  void *context)
 {
-    nest n = {.operands = operands, .body = body, .context = context};
-    for (int i = 0; i < operands; i++) n.data[i] = mosaic_data(tensors[i]);
-    for (int axis = 0; axis < tensors[0]->ndim; axis++) add_axis(&n, tensors, axis);
-    mosaic_parallel(mosaic_tensor_numel(tensors[0]), PARALLEL_FROM, run_range, &n);
+    runs c = {operands, body, context};
+    mosaic_loop_rows(operands, tensors, run_rows, &c);
 }

@@ -15,4 +15,20 @@ typedef void (*mosaic_loop_body)(void *context, int64_t count, char *const *data
 void mosaic_loop(int operands, const mosaic_tensor *const *tensors, mosaic_loop_body body,
                  void *context);
 
+/* A rectangle of rows x columns elements: operand i starts at data[i], and its rows are
+ * row_step[i], its columns step[i] bytes apart. */
+typedef struct {
+    int64_t rows, columns;
+    char *data[MOSAIC_LOOP_OPERANDS];
+    int64_t row_step[MOSAIC_LOOP_OPERANDS], step[MOSAIC_LOOP_OPERANDS];
+} mosaic_rectangle;
+
+typedef void (*mosaic_loop_rows_body)(void *context, const mosaic_rectangle *r);
+
+/* The same in two dimensions, for operands whose runs are short. Columns are the last axis; rows
+ * are the axis before it, or one along which an operand is contiguous when it is not along the
+ * columns (a transpose). */
+void mosaic_loop_rows(int operands, const mosaic_tensor *const *tensors, mosaic_loop_rows_body body,
+                      void *context);
+
 #endif

@@ -227,6 +227,8 @@ mosaic_status mosaic_binary_scalar(mosaic_tensor *out, const mosaic_tensor *a, d
 {
     MOSAIC_REQUIRE((unsigned)op < MOSAIC_BINARY_COUNT, "binary: no operation %d", (int)op);
     MOSAIC_TRY(mosaic_check_operands(binary_names[op], a, NULL));
+    if (op == MOSAIC_BINARY_POW && !swapped && value == 2)
+        return mosaic_unary(out, a, MOSAIC_UNARY_SQUARE, 0, 0);
     result_kind kind = binary_kind(op);
     mosaic_dtype dtype = promote_number(a, value, kind);
     mosaic_elementwise call = {.family = MOSAIC_BINARY,

@@ -39,36 +39,33 @@ static inline u8 u8_from_integer(i64 x) { return (u8)x; }
 #define STORE_i64(x) _Generic((x), i64 : i64_from_integer, default : param_i64)(x)
 #define STORE_u8(x) _Generic((x), i64 : u8_from_integer, default : u8_from_float)(x)
 
-#define CONVERT(TO, FROM)                                                                          \
-    static void TO##_from_##FROM(int64_t count, void *to, int64_t to_step, const void *from,       \
-                                 int64_t from_step)                                                \
+/* Contiguous, from one value, or with any steps. */
+#define LOOPS(TO, FROM, VALUE_OF)                                                                  \
     {                                                                                              \
         if (to_step == sizeof(TO) && from_step == sizeof(FROM)) {                                  \
             TO *restrict y = to;                                                                   \
             const FROM *restrict x = from;                                                         \
-            for (int64_t i = 0; i < count; i++) y[i] = STORE_##TO(load_##FROM(x[i]));              \
-            return;                                                                                \
+            for (int64_t i = 0; i < count; i++) y[i] = VALUE_OF(x[i]);                             \
+        } else if (to_step == sizeof(TO) && from_step == 0) {                                      \
+            TO *y = to, value = VALUE_OF(*(const FROM *)from);                                     \
+            for (int64_t i = 0; i < count; i++) y[i] = value;                                      \
+        } else {                                                                                   \
+            char *y = to;                                                                          \
+            const char *x = from;                                                                  \
+            for (; count--; y += to_step, x += from_step)                                          \
+                *(TO *)(void *)y = VALUE_OF(*(const FROM *)(const void *)x);                       \
         }                                                                                          \
-        char *y = to;                                                                              \
-        const char *x = from;                                                                      \
-        for (; count--; y += to_step, x += from_step)                                              \
-            *(TO *)(void *)y = STORE_##TO(load_##FROM(*(const FROM *)(const void *)x));            \
     }
+
+#define CONVERT(TO, FROM)                                                                          \
+    static inline TO TO##_of_##FROM(FROM x) { return STORE_##TO(load_##FROM(x)); }                 \
+    static void TO##_from_##FROM(int64_t count, void *to, int64_t to_step, const void *from,       \
+                                 int64_t from_step) LOOPS(TO, FROM, TO##_of_##FROM)
 
 /* The same type: bits move as they are. */
 #define COPY(T)                                                                                    \
     static void T##_copy(int64_t count, void *to, int64_t to_step, const void *from,               \
-                         int64_t from_step)                                                        \
-    {                                                                                              \
-        if (to_step == sizeof(T) && from_step == sizeof(T)) {                                      \
-            memcpy(to, from, (size_t)count * sizeof(T));                                           \
-            return;                                                                                \
-        }                                                                                          \
-        char *y = to;                                                                              \
-        const char *x = from;                                                                      \
-        for (; count--; y += to_step, x += from_step)                                              \
-            *(T *)(void *)y = *(const T *)(const void *)x;                                         \
-    }
+                         int64_t from_step) LOOPS(T, T, )
 
 COPY(f32)
 COPY(f64)

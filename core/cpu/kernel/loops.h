@@ -12,6 +12,7 @@ typedef uint8_t u8;
  * (in-place forms), so the pointers cannot be `restrict`. */
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#pragma clang diagnostic ignored "-Wpass-failed" /* some loops call libm and stay as they are */
 #else
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
