@@ -14,7 +14,7 @@ local function all_gather_bytes(comm, bytes, count)
   check.call("mosaic_tensor_write_bytes", x.c, bytes, count)
   local sizes, out = ffi.new("int64_t[?]", comm.size, count), Tensor.blank()
   for i = 0, comm.size - 1 do sizes[i] = count end
-  Request.start(comm, nil, "mosaic_comm_all_gather", out, x.c, 0, sizes, 0):wait()
+  Request.start(comm, nil, nil, "mosaic_comm_all_gather", out, x.c, 0, sizes, 0):wait()
   local all = ffi.new("uint8_t[?]", comm.size * count)
   check.call("mosaic_tensor_read_bytes", all, out, comm.size * count)
   return all
@@ -133,7 +133,7 @@ function Comm:split(color, key)
   if color ~= nil then check.integer("split", "color", color, 0) end
   key = check.integer("split", "key", key or self.rank)
   local table_c = Tensor.blank()
-  Request.start(self, nil, "mosaic_comm_split_start", table_c, color or -1, key):wait()
+  Request.start(self, nil, nil, "mosaic_comm_split_start", table_c, color or -1, key):wait()
   local out = ffi.new "mosaic_comm *[1]"
   check.call("mosaic_comm_split_finish", out, self.handle, table_c)
   return out[0] ~= nil and Comm.wrap(out[0], self.host) or nil

@@ -7,6 +7,7 @@ local state = require "mosaic.state"
 local Comm = require "mosaic.comm.class"
 require "mosaic.comm.p2p"
 require "mosaic.comm.collective"
+require "mosaic.comm.reduction"
 require "mosaic.comm.agree"
 
 local comm = { Comm = Comm, spawn = require "mosaic.comm.virtual" }

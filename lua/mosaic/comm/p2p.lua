@@ -5,7 +5,7 @@ local check = require "mosaic.check"
 local create = require "mosaic.tensor.create"
 local Tensor = require "mosaic.tensor"
 local Comm = require "mosaic.comm.class"
-local operation = require "mosaic.comm.record"
+local record = require "mosaic.comm.record"
 local Request = require "mosaic.comm.request"
 
 local BACKWARD = 32768 -- added to the tag on the way back
@@ -22,9 +22,10 @@ local function check_tensor(where, x)
   if not Tensor.is(x) then check.fail("%s: expected a tensor, got %s", where, check.show(x)) end
 end
 
-local function finish(request, options)
-  if options.async then return request end
-  return request:wait()
+--- Starts an operation without a gradient; `result` is what waiting for it returns.
+local function run(comm, options, result, name, ...)
+  local request = Request.start(comm, result and function() return result end, nil, name, ...)
+  return options.async and request or request:wait()
 end
 
 --- Sends x to rank `to`; options: tag, async.
@@ -33,7 +34,7 @@ function Comm:send(x, to, options)
   self:check_rank("send", "to", to)
   local tag
   options, tag = check_options("send", options)
-  return finish(Request.start(self, nil, "mosaic_comm_send", x.c, to, tag), options)
+  return run(self, options, nil, "mosaic_comm_send", x.c, to, tag)
 end
 
 --- Receives into an existing tensor (any strides) from rank `from`, and returns it.
@@ -43,8 +44,7 @@ function Comm:recv(into, from, options)
   local tag
   options, tag = check_options("recv", options)
   into:refuse_in_place "recv"
-  local function result() return into end
-  return finish(Request.start(self, result, "mosaic_comm_recv", into.c, from, tag), options)
+  return run(self, options, into, "mosaic_comm_recv", into.c, from, tag)
 end
 
 --- The C view that will hold what arrives; size 0 where nothing does.
@@ -54,21 +54,21 @@ local function new_result(x, from, shape, options)
   return create.empty { dtype = options.dtype or x and x.dtype, unpack(like) }.c
 end
 
---- The operation itself, on checked arguments. Backward sends the same way back, to whom it concerns.
-local function exchange(comm, x, to, from, shape, tag, options)
-  local function backward(g, own, peers)
-    local source, target = own and to or nil, peers and from or nil
-    if not (source or target) then return nil end
-    local back = exchange(comm, g, target, source, x and x.shape, tag + BACKWARD, { dtype = g.dtype })
-    return source and back
-  end
-  local call = {
-    name = "sendrecv", x = to and x or nil, out = new_result(x, from, shape, options),
-    backward = backward, async = options.async,
-  }
-  return operation(comm, call, function(out, mark)
-    return out, from or -1, to and x.c or nil, to or -1, tag, mark
-  end)
+local exchange
+
+--- The same way back, between those whom it concerns.
+local function sendrecv_back(call, g)
+  local source, target = call.own_wants and call.to or nil, call.peers_want and call.from or nil
+  if not (source or target) then return nil end
+  local back = exchange(call.comm, g, target, source, call.shape, call.tag + BACKWARD, { dtype = g.dtype })
+  return source and back
+end
+
+--- sendrecv on checked arguments.
+function exchange(comm, x, to, from, shape, tag, options)
+  local call = record.begin(comm, "sendrecv", to and x or nil, sendrecv_back,
+    { to = to, from = from, shape = x and x.shape, tag = tag, out = new_result(x, from, shape, options) })
+  return record.run(call, options, call.out, from or -1, to and x.c or nil, to or -1, tag, call.mark)
 end
 
 --- Sends x to rank `to` while receiving from rank `from`; returns what arrived. Either rank may be nil.
@@ -86,7 +86,7 @@ end
 --- Returns when all ranks have come here.
 function Comm:barrier(options)
   options = check.options("barrier", options or {}, { "async" })
-  return finish(Request.start(self, nil, "mosaic_comm_barrier"), options)
+  return run(self, options, nil, "mosaic_comm_barrier")
 end
 
 return Comm

@@ -21,43 +21,58 @@ local function zeros_like(edge)
   return create.zeros { dtype = edge.dtype, device = edge.device, unpack(edge.shape) }
 end
 
+--- Backward of every operation: call.backward(call, gradient of the result) -> gradient of the input.
 local function rule(node)
-  local edge, input = node.outputs[1], node.inputs[1]
-  local gradient = node.context(edge.grad or zeros_like(edge))
+  local edge, input, call = node.outputs[1], node.inputs[1], node.context
+  local gradient = call.backward(call, edge.grad or zeros_like(edge))
   if input and gradient then tape.deposit(input, gradient) end
 end
 
---- Makes `out` part of the graph when this rank's or an arrived mark asks for it.
-local function attach(call, node, own, arrived, out)
-  local peers_want = bit.band(arrived, WANTS) ~= 0
-  if own ~= WANTS and not peers_want then return out end
+--- Makes `out` part of the graph when this rank's or an arrived mark asks for it. The node keeps the
+-- call, and the call no tensor: what is not needed for backward is freed.
+local function attach(call, arrived, out)
+  local node, own = call.node, call.mark == WANTS
+  local peers = bit.band(arrived, WANTS) ~= 0
+  call.node, call.own_wants, call.peers_want = nil, own, peers
+  if not own and not peers then return end
   if not node then
     check.fail("%s: other ranks record a gradient through this, this rank runs under no_grad", call.name)
   elseif bit.band(arrived, SILENT) ~= 0 then
     check.fail("%s: this rank records a gradient through this, other ranks run under no_grad", call.name)
   end
-  node.context = function(g) return call.backward(g, own == WANTS, peers_want) end
-  node.collective = true
+  node.context, node.collective = call, true
   tape.attach(node, out)
-  return out
 end
 
---- One operation: the C function mosaic_comm_`name` with the arguments that arguments(out, mark) gives.
---   call.x         the input (nil: this rank gives none)
---   call.out       C view of the result (default: the C function makes it)
---   call.backward  function(g, own, peers) -> gradient of x; own, peers: who wants one
---   call.after     function(result) -> what the caller gets
--- Returns the result, or with call.async a request for it.
-return function(comm, call, arguments)
-  local x, out = call.x, call.out or Tensor.blank()
+local function finish(call, arrived)
+  local out = Tensor.wrap(call.out)
+  call.out = nil
+  attach(call, arrived, out)
+  return call.after and call.after(call, out) or out
+end
+
+local record = {}
+
+--- The description of one operation on x (nil: this rank gives no input) that is about to start:
+-- call.out is the C view for its result (fields.out, or a blank one), call.mark what goes out with its
+-- messages. `fields` has what backward(call, g) and after(call, result) -> result need, but no tensors.
+function record.begin(comm, name, x, backward, fields)
+  local call = fields or {}
   local differs = not x or x.dtype:find "f" ~= nil -- integers have no gradient
   local recording = state.current.recording and differs
   local edge = recording and x and x.edge or false
-  local node = recording and tape.new_node(call.name, rule, { edge })
-  local own = edge and WANTS or (recording or not differs) and 0 or SILENT
-  local request = Request.start(comm, function(arrived)
-    local result = attach(call, node, own, arrived, Tensor.wrap(out))
-    return call.after and call.after(result) or result
-  end, "mosaic_comm_" .. call.name, arguments(out, own))
-  return call.async and request or request:wait()
+  call.comm, call.name, call.backward = comm, name, backward
+  call.node = recording and tape.new_node(name, rule, { edge })
+  call.mark = edge and WANTS or (recording or not differs) and 0 or SILENT
+  call.out = call.out or Tensor.blank()
+  return call
 end
+
+--- Starts it: the C function mosaic_comm_`call.name` with these arguments. Returns the result, or with
+-- options.async a request for it.
+function record.run(call, options, ...)
+  local request = Request.start(call.comm, finish, call, "mosaic_comm_" .. call.name, ...)
+  return options.async and request or request:wait()
+end
+
+return record

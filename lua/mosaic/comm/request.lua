@@ -12,12 +12,12 @@ Request.__index = Request
 
 local handle_t = ffi.typeof "mosaic_request *[1]"
 
---- Calls the C function `name`(request, comm, ...); `finish(marks)` makes the result when complete.
-function Request.start(comm, finish, name, ...)
+--- Calls the C function `name`(request, comm, ...); finish(context, marks) makes the result when complete.
+function Request.start(comm, finish, context, name, ...)
   local out = handle_t()
   check.call(name, out, comm.handle, ...)
   local handle = ffi.gc(out[0], C.mosaic_request_release)
-  return setmetatable({ handle = handle, comm = comm, finish = finish }, Request)
+  return setmetatable({ handle = handle, comm = comm, finish = finish, context = context }, Request)
 end
 
 --- "recv f32[4] from rank 1"
@@ -72,8 +72,8 @@ end
 --- Records the outcome once.
 local function settle(self, status)
   check.status(status)
-  if self.finish then self.result = self.finish(C.mosaic_request_marks(self.handle)) end
-  self.finish, self.handle = nil, nil
+  if self.finish then self.result = self.finish(self.context, C.mosaic_request_marks(self.handle)) end
+  self.finish, self.context, self.handle = nil, nil, nil
   return self.result
 end
 
