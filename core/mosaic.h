@@ -667,6 +667,8 @@ MOSAIC_API mosaic_status mosaic_comm_exscan(mosaic_request **request, mosaic_com
 /* MOSAIC_OK when complete, MOSAIC_PENDING, or the error that ended it. Both let every operation
  * of this rank make progress; wait for at most so many seconds (0 is test). */
 MOSAIC_API mosaic_status mosaic_request_wait(mosaic_request *request, double seconds);
+/* Gives up a request of virtual ranks: what it has not sent or received never will be. */
+MOSAIC_API void mosaic_request_cancel(mosaic_request *request);
 MOSAIC_API int mosaic_request_marks(const mosaic_request *request);
 MOSAIC_API void mosaic_request_release(mosaic_request *request);
 /* "all_reduce f32[65536] sum #3" and "from ranks 1, 2" (of the world): whose messages are missing.

@@ -50,6 +50,7 @@ typedef struct {
     /* Sets t->done, and for a receive t->arrived, when the message has gone or come. A payload of
      * another size than expected is taken and dropped. */
     mosaic_status (*test)(mosaic_transfer *t);
+    void (*cancel)(mosaic_transfer *t); /* as if it had never started; NULL: cannot */
     /* NULL, or: takes over a request that it can do as a whole (NCCL), and completes it. */
     mosaic_status (*collective)(mosaic_request *r, bool *taken);
     bool alone; /* nothing happens while this thread waits: waiting is the scheduler's business */

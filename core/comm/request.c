@@ -142,6 +142,18 @@ void mosaic_request_drop(mosaic_request *r, const char *reason)
     mosaic_request_release(r);
 }
 
+void mosaic_request_cancel(mosaic_request *r)
+{
+    mosaic_endpoint *e = r->comm->endpoint;
+    mosaic_request **at = &e->active;
+    while (*at && *at != r) at = &(*at)->next;
+    if (!*at || !e->transport->cancel) return;
+    *at = r->next;
+    for (int i = 0; i < r->posted; i++)
+        if (!r->transfers[i].done) e->transport->cancel(&r->transfers[i]);
+    mosaic_request_drop(r, "cancelled");
+}
+
 static void complete(mosaic_request *r)
 {
     if (r->status != MOSAIC_PENDING) return;
@@ -305,7 +317,7 @@ static void idle(int64_t tries)
 mosaic_status mosaic_request_wait(mosaic_request *r, double seconds)
 {
     mosaic_endpoint *e = r->comm->endpoint;
-    if (r->status == MOSAIC_PENDING) mosaic_progress(e);
+    if (r->status != MOSAIC_OK) mosaic_progress(e);
     if (r->status == MOSAIC_PENDING && seconds > 0 && !e->transport->alone) {
         double end = mosaic_now() + seconds;
         for (int64_t tries = 0; r->status == MOSAIC_PENDING && mosaic_now() < end; tries++) {

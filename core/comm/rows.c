@@ -6,8 +6,8 @@
 #include "comm.h"
 
 typedef struct {
-    char *out;
-    const char *rows;
+    void *out;
+    const void *rows;
     int row_count;
     int64_t stride;
 } job;

@@ -61,6 +61,17 @@ static mosaic_status test(mosaic_transfer *t)
     return MOSAIC_OK;
 }
 
+static void cancel(mosaic_transfer *t)
+{
+    virtual_endpoint *to = &world_of(t->owner)->ranks[t->world_peer];
+    for (mosaic_transfer **at = &to->inbox; *at && !t->receives; at = &(*at)->next) {
+        if (*at != t) continue;
+        *at = t->next;
+        if (to->inbox_end == &t->next) to->inbox_end = at;
+        return;
+    }
+}
+
 /* Requests that are still under way fail; nobody will look at their transfers again. */
 static void drop_requests(mosaic_endpoint *e)
 {
@@ -92,6 +103,7 @@ static const mosaic_transport transport = {
     .name = "virtual",
     .start = start,
     .test = test,
+    .cancel = cancel,
     .alone = true,
     .end_world = end_world,
     .release = release,

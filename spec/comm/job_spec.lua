@@ -1,22 +1,17 @@
 --- Whole MPI jobs that go wrong: they end, with the reason and a usable exit status.
-local function run(environment, ranks, script)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "w"))
-  file:write('local mosaic = require "mosaic"\nlocal comm = mosaic.comm.world()\n', script)
-  file:close()
-  local launcher = ranks and ("mpirun --oversubscribe -n %d"):format(ranks) or ""
-  local pipe = io.popen(("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 %s "
-    .. "LUA_PATH='lua/?.lua;lua/?/init.lua' timeout 60 %s luajit %s 2>&1; echo status $?"):format(environment,
-    launcher, path))
-  local text = pipe:read "*a"
-  pipe:close()
+local program = require "spec.support.program"
+
+--- Runs the text on `ranks` ranks (nil: without a launcher); everything it wrote, and its status.
+local function run(environment, ranks, text)
+  local path = program.script('local mosaic = require "mosaic"\nlocal comm = mosaic.comm.world()\n' .. text)
+  local result = program((ranks and "-n %d %s" or "%s%s"):format(ranks or "", path), { env = environment })
   os.remove(path)
-  return text, tonumber(text:match "status (%d+)%s*$")
+  return result.out .. result.err, result.status
 end
 
+local mpi = os.execute "command -v mpirun >/dev/null 2>&1" == 0
 local inside_job = os.getenv "OMPI_COMM_WORLD_SIZE" -- a job does not start another
-local mpi = os.execute "command -v mpirun >/dev/null 2>&1" == 0 and not inside_job
-local try = mpi and it or pending
+local try = mpi and not inside_job and it or pending
 
 describe("an MPI job", function()
   try("ends with 86 after MOSAIC_TIMEOUT, naming rank, operation and line", function()
@@ -55,8 +50,8 @@ describe("an MPI job", function()
   end)
 
   try("says so when the launcher belongs to another MPI", function()
-    local text, status = run("PMI_SIZE=4 PMI_RANK=1", nil, "")
-    local reason = "comm: the launcher started 4 ranks (PMI_SIZE), but MPI sees a world of 1"
+    local text, status = run("OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK=1", nil, "")
+    local reason = "comm: the launcher started 4 ranks (OMPI_COMM_WORLD_SIZE), but MPI sees a world of 1"
     assert(text:find(reason, 1, true), text)
     assert.equal(1, status)
   end)

@@ -61,7 +61,9 @@ local function wait_for_coroutines(self)
   local host, status = self.comm.host, C.mosaic_request_wait(self.handle, 0)
   while status == PENDING do
     if not host then
-      check.fail("deadlock: rank 0 waits for %s, and there is no other rank", self:describe())
+      local text = self:describe()
+      C.mosaic_request_cancel(self.handle)
+      check.fail("deadlock: rank 0 waits for %s, and there is no other rank", text)
     end
     host:pause(self)
     status = C.mosaic_request_wait(self.handle, 0)
