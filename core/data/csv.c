@@ -243,7 +243,7 @@ static mosaic_status select_columns(mosaic_csv *t, const int64_t *columns, int64
  * some row is ragged, and the parser will find it. */
 static mosaic_status make_values(mosaic_csv *t, bool *store)
 {
-    int64_t cells, bytes;
+    int64_t cells = 0, bytes = 0;
     *store = !__builtin_mul_overflow(t->rows, t->columns, &cells) && cells / 2 <= t->text_bytes &&
              !__builtin_mul_overflow(t->rows * t->slots, (int64_t)sizeof *t->values, &bytes);
     free(t->values);

@@ -75,6 +75,8 @@ describe("read_csv", function()
     assert.same({ 2, 3, 4, 5, 6, 7 }, t:missing "x")
     assert.same({ 2, 4, 6 }, t:missing "s")
     assert.same({ "a", "NA", "b", "?", "c", "", "d" }, t:text "s")
+    local nan = read("x,y\n\tnan,1\n-NaN\t,2\n", { missing = {} }):numeric "x":tolist()
+    assert(nan[1] ~= nan[1] and nan[2] ~= nan[2])
     local own = read("x\n-999\n1\nnone\n", { missing = { "-999", "none", "" } }):numeric "x":tolist()
     assert(own[1] ~= own[1] and own[2] == 1 and own[3] ~= own[3])
     assert.is_false(read("x\nNA\n", { missing = {} }):is_numeric "x")
@@ -90,6 +92,7 @@ describe("read_csv", function()
       "123456789012345678901234567890", "0.000000000000000000000000000000000001", "8.5e27", "8.5e-27",
       "18446744073709551615", "9999999999999999999", "1e99999999999", "inf", "-Infinity",
       "7450580596923828125e-27", "9007199254740993e27", ("1"):rep(400), "0." .. ("0"):rep(400) .. "1",
+      ("2"):rep(1500) .. "e-1490", "." .. ("3"):rep(1500) .. "e5", "0e5", "-0.0", "7e27", "7e28", "7e-28",
     }
     math.randomseed(5)
     for _ = 1, 3000 do
@@ -133,6 +136,11 @@ describe("read_csv", function()
     fails("column 2 was not parsed", function() t:numeric "b" end)
     fails("has no column \"cc\", did you mean 'c'? (it has: a, b, c)", function() t:text "cc" end)
     fails("column 4 of 3", function() t:numeric(4) end)
+    assert.same({ { 1, 1 } }, read "a\n1\n":numeric({ "a", 1 }):tolist())
+    assert.same({ { 1 } }, read("a,b\n1,2\n", { columns = { "a", "a" } }):numeric({ 1 }):tolist())
+    local name, text = ("n"):rep(120), ("t"):rep(120)
+    fails(("column 1 (%s): '%s' is not a number"):format(name:sub(1, 100), text:sub(1, 100)),
+      function() read(name .. "\n" .. text .. "\n"):numeric(1) end)
     fails("columns 1 and 2 are both called 'a': use the number", function() read("a,a\n1,2\n"):text "a" end)
     assert.same({ "2" }, read("a,a\n1,2\n"):text(2))
     fails("read_csv: unknown option 'delimeter', did you mean 'delimiter'?",
@@ -223,6 +231,8 @@ describe("a malformed CSV file", function()
     refused(":3: a NUL byte: this is not a text file in UTF-8 or ASCII", "a,b\n1,2\n3\0,4\n")
     refused(":1: a NUL byte", "\xff\xfea\0,\0b\0")
     refused(": the file has no rows", "")
+    refused(":1: column 2: a quote inside a cell that is not quoted", 'a,b"c"\n')
+    refused(":1: column 1: a carriage return without a line feed", "a\rb\n", { rows = { 1, 0 } })
     refused(": the file has no rows", "\n\r\n\n")
     refused(":2: a quote in this row is never closed", 'a\n"1\n2\n', { rows = { 2, 2 } })
     fails("a quote in this row is never closed", function() data.count_rows(files.write 'a\n1\n"2\n') end)

@@ -147,6 +147,7 @@ describe("a malformed .npy file", function()
       refused(("dtype '%s' is not one of <f2 <f4 <f8 <i4 <i8 |u1 |b1"):format(descr),
         header(descr, "False", "(2,)"))
     end
+    refused("dtype '" .. ("x"):rep(20) .. "' is not", header(("x"):rep(30), "False", "()"))
     refused("the array takes 2 bytes, the file has 1 of data", good, "\0")
     refused("the array takes 2 bytes, the file has 3 of data", good, "\0\0\0")
     refused("a shape of more than 2^63 bytes", header("<f4", "False", "(4611686018427387904, 2)"))

@@ -113,6 +113,12 @@ describe("safetensors", function()
     assert.equal(2, loaded.b:item())
   end)
 
+  it("decodes every escape of a name", function()
+    local header = "{" .. item("\\u0009\\u00E9\\u20ac\\uD800\\udFfF\\b\\f\\r\\t", "F32", "", 0, 4) .. "}"
+    local name = "\t\xc3\xa9\xe2\x82\xac\xf0\x90\x8f\xbf\b\f\r\t"
+    assert.equal(0, mosaic.load(with_header(header, 4))[name]:item())
+  end)
+
   it("lets tensors without elements share an offset at a border", function()
     local header = "{" .. table.concat({ item("a", "F32", "1", 0, 4), item("e", "F32", "0,7", 4, 4),
       item("f", "U8", "0", 4, 4), item("b", "F32", "1", 4, 8), item("g", "U8", "0", 8, 8) }, ",") .. "}"
@@ -147,6 +153,8 @@ describe("a malformed safetensors file", function()
       "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82" } do
       refused("byte 10: not UTF-8", '{"' .. bad .. '":1}')
     end
+    refused("byte 10: not UTF-8", '{"\xe2\x82')
+    refused("expected a string, got byte 0x7f", "{\127")
     local good = item("\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "F32", "", 0, 4)
     assert(mosaic.load(with_header("{" .. good .. "}", 4)))
   end)
@@ -170,6 +178,8 @@ describe("a malformed safetensors file", function()
     refused("expected a hex digit, got 'g'", '{"\\u00g0"')
     refused("expected a hex digit, got '`'", '{"\\u00`0"')
     refused("expected a surrogate pair, got '\"'", '{"\\ud800"')
+    refused("expected a surrogate pair, got '\\'", '{"\\ud800\\')
+    refused("expected a surrogate pair, got byte 0x20", '{"\\ud800 "')
     refused("expected a surrogate pair, got '\\'", '{"\\udc00\\udc00"')
     refused("expected a surrogate pair", '{"\\ud800\\n"')
     refused("expected a low surrogate", '{"\\ud800\\u0041"')
@@ -230,6 +240,9 @@ describe("a malformed safetensors file", function()
   end)
 
   it("names each tensor and each metadata key once", function()
+    local long = ("n"):rep(300)
+    refused("tensor '" .. long:sub(1, 200) .. "' appears twice",
+      "{" .. item(long, "F32", "", 0, 4) .. "," .. item(long, "F32", "", 4, 8) .. "}", 8)
     refused("tensor 'a' appears twice", "{" .. a .. "," .. item("\\u0061", "F32", "1", 4, 8) .. "}", 8)
     refused("metadata key 'k' appears twice", '{"__metadata__":{"k":"1","j":"2","k":"1"}}')
     refused("expected __metadata__ only once", '{"__metadata__":{},"__metadata__":{}}')
