@@ -1,0 +1,86 @@
+local mosaic = require "mosaic"
+local close = require "spec.support.close"
+local fails = require "spec.support.fails"
+local fill = require "spec.support.fill"
+
+describe("attend", function()
+  it("takes queries and keys of different lengths", function()
+    local q, k, v = fill { 2, 11, 3 }, fill({ 2, 5, 3 }, { seed = 1 }), fill({ 2, 5, 3 }, { seed = 2 })
+    local expected = mosaic.sdpa(q, k, v)
+    mosaic.virtual(3, function(comm)
+      local options = { axis = -2, comm = comm }
+      local function part(x) return mosaic.shard(x, options) end
+      local out = mosaic.attend(part(q), part(k), part(v), { strategy = "ring", comm = comm })
+      close(mosaic.unshard(out, options), expected)
+    end)
+  end)
+
+  it("takes any uneven contiguous shards", function()
+    local x, counts = fill { 1, 9, 2 }, { 5, 0, 4 }
+    local expected = mosaic.sdpa(x, x, x, { mask = { causal = true } })
+    mosaic.virtual(3, function(comm)
+      local first = ({ 1, 6, 6 })[comm.rank + 1]
+      local part = x:narrow(2, first, counts[comm.rank + 1])
+      local out = mosaic.attend(part, part, part, { comm = comm, mask = { causal = true } })
+      close(out, expected:narrow(2, first, counts[comm.rank + 1]))
+    end)
+  end)
+
+  it("sends nothing but the prefix, and no more than p - 1 blocks", function()
+    local rows, heads, d, ranks = 12, 2, 4, 4
+    local block = heads * (rows / ranks) * d * 8
+    local function bytes_sent(mask)
+      local sent = mosaic.virtual(ranks, function(comm)
+        local x = mosaic.shard(fill { heads, rows, d }, { axis = 2, comm = comm })
+        comm:reset_counters()
+        mosaic.attend(x, x, x, { strategy = "ring", comm = comm, mask = mask })
+        return comm:counters("sendrecv").bytes_sent
+      end)
+      local total = 0
+      for _, bytes in ipairs(sent) do total = total + bytes end
+      return total
+    end
+    assert.equal(ranks * (ranks - 1) * 2 * block, bytes_sent {})
+    -- 4 of 12 keys: rank 0's whole block and a third of rank 1's, each sent on 3 times
+    assert.equal(3 * 2 * (block + block / 3), bytes_sent { prefix = 4 })
+  end)
+
+  it("refuses on every rank, with both values, what the ranks do not agree on", function()
+    mosaic.virtual(2, function(comm)
+      local x = fill { 2, 3, 4 }
+      fails("ranks disagree on mask: rank 0 causal=true, rank 1", function()
+        mosaic.attend(x, x, x, { strategy = "ring", comm = comm, mask = { causal = comm.rank == 0 or nil } })
+      end)
+      fails("ranks disagree on layout: rank 0 zigzag, rank 1 striped", function()
+        mosaic.attend(x, x, x, { comm = comm, layout = comm.rank == 0 and "zigzag" or "striped" })
+      end)
+    end)
+  end)
+
+  it("refuses shards that the layout does not give", function()
+    mosaic.virtual(2, function(comm)
+      local x = fill { 2, comm.rank == 0 and 1 or 4, 4 }
+      fails("rank 0 brings 1 queries, but layout 'striped' of 5 rows on 2 ranks gives it 3", function()
+        mosaic.attend(x, x, x, { comm = comm, layout = "striped" })
+      end)
+    end)
+  end)
+
+  it("runs a strategy that a script defines", function()
+    mosaic.strategy.define("gather all", function(comm, q, k, v, plan)
+      local out, lse
+      local keys, values = comm:all_gather(k, -2), comm:all_gather(v, -2)
+      local first = 1
+      for owner = 0, comm.size - 1 do
+        local count = plan.keys:count(owner)
+        local o, l = mosaic.sdpa(q, keys:narrow(-2, first, count), values:narrow(-2, first, count),
+          plan:block(owner))
+        if out then out, lse = mosaic.merge(out, lse, o, l) else out, lse = o, l end
+        first = first + count
+      end
+      return out, lse
+    end)
+    require "spec.support.contract"(function(_, body) body() end, "gather all",
+      { ranks = { 1, 3 }, lengths = { 7 } })
+  end)
+end)
