@@ -17,6 +17,9 @@ local NAMES = {
   ["mosaic.context"] = { "init", "mesh" },
   ["mosaic.parallel"] = { "shard", "unshard", "sync_gradients", "broadcast_parameters", "total" },
   ["mosaic.data"] = { "load", "save" },
+  ["mosaic.runtime"] = {
+    "version", "isa", "threads", "set_threads", "memory", "reset_peak_memory", "set_memory_limit", "collect",
+  },
 }
 
 --- Public names that are modules (or, as attend, functions) themselves.

@@ -9,14 +9,19 @@ ffi.cdef [[
 
 local bench = { rows = {} }
 
-local PROCESS_CPU = 2
+local MONOTONIC, PROCESS_CPU = 1, 2
 
---- CPU seconds of this process.
-function bench.now()
+local function read_clock(clock)
   local t = ffi.new "struct mosaic_bench_timespec"
-  ffi.C.clock_gettime(PROCESS_CPU, t)
+  ffi.C.clock_gettime(clock, t)
   return tonumber(t.seconds) + tonumber(t.nanoseconds) * 1e-9
 end
+
+--- CPU seconds of this process.
+function bench.now() return read_clock(PROCESS_CPU) end
+
+--- Seconds that have passed for everybody.
+function bench.wall() return read_clock(MONOTONIC) end
 
 --- CPU seconds of one call.
 function bench.time(body)

@@ -1,0 +1,89 @@
+--- All benchmarks, one after the other: scripts/bench/run calls it with the build folder, and takes a
+-- word that the names of the wanted rows contain.
+package.path = "scripts/bench/?.lua;examples/?.lua;" .. package.path
+local bench = require "bench"
+local json = require "mosaic.data.json"
+local mosaic = require "mosaic"
+
+local build, wanted = arg[1], arg[2] or ""
+local peer = bench.start_peer(build)
+print(("Mosaic, %s kernels, one thread; peer: %s"):format(mosaic.isa(), peer and peer.name or "none"))
+
+local function selected(name) return name:find(wanted, 1, true) ~= nil end
+
+--- Attention kernels as a share of the multiply-adds that the core can do (a program in C).
+local function attention_share()
+  local pipe = assert(io.popen(("%s/bench_attention '%s' 7"):format(build, wanted)))
+  for line in pipe:lines() do bench.row(json.decode(line)) end
+  pipe:close()
+end
+
+--- The same through the library's front door, beside torch's scaled_dot_product_attention.
+local function attention_beside_torch(size, n)
+  local function noise() return mosaic.randn { 1, 1, n, size } end
+  local q, k, v, dout = noise(), noise(), noise(), noise()
+  local function gflops(factor)
+    return function(seconds) return factor * n * n * size / seconds * 1e-9 end
+  end
+  bench.compare {
+    name = ("sdpa N=%d d=%d forward"):format(n, size), unit = "GFLOP/s", scale = gflops(4),
+    body = function() mosaic.sdpa(q, k, v) end, peer = peer, case = ("forward %d %d"):format(size, n),
+  }
+  local out, lse = mosaic.sdpa(q, k, v)
+  bench.compare {
+    name = ("sdpa N=%d d=%d backward"):format(n, size), unit = "GFLOP/s", scale = gflops(10),
+    body = function()
+      mosaic.attention.backward(dout, lse, mosaic.attention.delta(dout, out), q, k, v)
+    end,
+    peer = peer, case = ("backward %d %d"):format(size, n),
+  }
+end
+
+--- Forward, backward, clipping and update of nanoTabPFN on tables of 150 x 5, 75 training rows.
+local function training_step(tables)
+  local Trainer = require "nanotabpfn.trainer"
+  local trainer = Trainer { model = require "nanotabpfn.model" {}, tables = tables, rows = 150, features = 5 }
+  local batch = trainer:batch(0)
+  bench.compare {
+    name = ("nanoTabPFN training step, %d tables"):format(tables),
+    body = function() trainer:step(batch) end,
+    peer = peer, case = ("train %d 150 5 75"):format(tables), repetitions = tables > 8 and 5 or 7,
+  }
+end
+
+local function recorded_operation()
+  local x = mosaic.randn { 4, 4, requires_grad = true }
+  local y = mosaic.randn { 4, 4, requires_grad = true }
+  local calls = 100000
+  local function body()
+    for _ = 1, calls do x:add(y) end
+  end
+  bench.compare {
+    name = "one recorded add, 4 x 4", unit = "us", body = body,
+    scale = function(seconds) return seconds / calls * 1e6 end,
+  }
+end
+
+--- Wall time of the whole program, since most of it is the system's.
+local function start_up()
+  local times = {}
+  for i = 1, 20 do
+    local before = bench.wall()
+    os.execute(build .. "/mosaic-lua -e ''")
+    times[i] = (bench.wall() - before) * 1e3
+  end
+  bench.row { name = "start-up of mosaic-lua -e ''", value = bench.median(times), unit = "ms" }
+end
+
+if selected "attention" then attention_share() end
+if selected "sdpa" then
+  attention_beside_torch(24, 4096)
+  attention_beside_torch(64, 4096)
+end
+if selected "training" then
+  training_step(8)
+  training_step(32)
+end
+if selected "recorded" then recorded_operation() end
+if selected "start" then start_up() end
+if wanted == "" then bench.save(build .. "/bench.json") end
