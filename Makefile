@@ -8,8 +8,15 @@ LIBDIR  ?= $(PREFIX)/lib
 LUADIR  ?= $(PREFIX)/share/lua/5.1
 VERSION := 0.1.0
 
+# All cores, unless the caller says otherwise or is make itself.
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
 CFLAGS  ?= -O3 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
+# clang would complain of loops that it cannot vectorise, whatever `omp simd` allows.
+WARN    += $(if $(findstring clang,$(shell $(CC) --version)),-Wno-pass-failed)
 BASE    := -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread -ffp-contract=fast \
            -fno-math-errno -fno-trapping-math -DMOSAIC_VERSION='"$(VERSION)"' -MMD -MP
 Q       := $(if $(V),,@)
@@ -30,6 +37,7 @@ LUAJIT      := $(call version,luajit)
 MPI         := $(call version,ompi-c)
 MPI_CFLAGS  := $(call flags,cflags,ompi-c)
 MPI_LIBS    := $(call flags,libs,ompi-c)
+NVCC        := $(shell command -v nvcc)
 LIBEDIT     := $(shell PATH="$$PATH:/sbin" ldconfig -p 2>/dev/null | grep -o 'libedit\.so\.2' | head -n 1)
 
 define FOUND
@@ -37,6 +45,7 @@ define FOUND
   BLAS      $(if $(BLAS),OpenBLAS $(BLAS),OpenBLAS not found: trying -lblas)
   LuaJIT    $(or $(LUAJIT),not found: no mosaic-lua)
   MPI       $(if $(MPI),Open MPI $(MPI),Open MPI not found: one process only)
+  CUDA      $(or $(NVCC),nvcc not found: CPU only)
   libedit   $(or $(LIBEDIT),not found: no line editing at the prompt)
 endef
 

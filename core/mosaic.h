@@ -285,10 +285,10 @@ typedef enum {
     MOSAIC_RANDOM_INTEGER, /* low ... high, both included, whole numbers below 2^53 */
 } mosaic_random_kind;
 
-/* Overwrites out. Philox4x32-10 with key `seed`: element i of stream `stream` depends on those three
- * only, where i counts the elements of a whole tensor in row-major order. By default that is out
- * itself; `whole` gives the sizes of a larger one of out's ndim, in which out's index j of an axis
- * stands at offset + j * step (0-based; offset and step may be NULL: 0 and 1). */
+/* Overwrites out. Philox4x32-10 with key `seed`: element i of stream `stream` depends on those
+ * three only, where i counts the elements of a whole tensor in row-major order. By default that is
+ * out itself; `whole` gives the sizes of a larger one of out's ndim, in which out's index j of an
+ * axis stands at offset + j * step (0-based; offset and step may be NULL: 0 and 1). */
 MOSAIC_API mosaic_status mosaic_random(mosaic_tensor *out, mosaic_random_kind kind, double low,
                                        double high, uint64_t seed, uint64_t stream,
                                        const int64_t *whole, const int64_t *offset,

@@ -11,7 +11,7 @@
 /* "3", or "[2,3]" for an index of several dims. */
 static void print_position(char *text, size_t room, const mosaic_tensor *index, int64_t at)
 {
-    int64_t place[MOSAIC_MAX_DIMS];
+    int64_t place[MOSAIC_MAX_DIMS] = {0};
     for (int i = index->ndim - 1; i >= 0; i--) {
         place[i] = at % index->size[i] + 1;
         at /= index->size[i];
