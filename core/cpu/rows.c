@@ -7,10 +7,13 @@
 #include "../parallel.h"
 
 enum {
-    BUFFER = 16384, /* elements that are brought together at a time */
-    ALIGNMENT = 64, /* bytes */
-    TASK = 16384,   /* elements worth waking a thread */
-    TASKS = 64,
+    BUFFER = 16384,        /* elements that are brought together at a time, */
+    LONG_BUFFER = 1 << 21, /* or, of long rows, */
+    TOGETHER = 16,         /* so many rows: neighbours across the rows share cache lines */
+    ALIGNMENT = 64,        /* bytes */
+    TASK = 16384,          /* elements worth waking a thread */
+    FEW_TASKS = 8,         /* as many there should be, if there are rows enough, */
+    TASKS = 64,            /* and not many more than this */
 };
 
 typedef struct {
@@ -32,6 +35,9 @@ typedef struct {
     atomic_bool out_of_memory;
 } walk;
 
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
 mosaic_tensor mosaic_axis_last(const mosaic_tensor *a, int axis)
 {
     mosaic_tensor view = *a;
@@ -44,7 +50,8 @@ mosaic_tensor mosaic_axis_last(const mosaic_tensor *a, int axis)
 int64_t mosaic_rows_grain(int64_t rows, int64_t n)
 {
     int64_t enough = TASK / (n > 0 ? n : 1) + 1, fair = (rows + TASKS - 1) / TASKS;
-    return enough > fair ? enough : fair;
+    int64_t together = smaller(TOGETHER, rows / FEW_TASKS + 1);
+    return larger(larger(enough, fair), together);
 }
 
 /* ---- bringing rows together ----------------------------------------------------------------- */
@@ -170,8 +177,6 @@ static bool make_buffers(const walk *w, char **buffer, void **room)
     return !total || *room;
 }
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 static void run_range(void *context, int64_t from, int64_t to)
 {
     walk *w = context;
@@ -204,10 +209,11 @@ mosaic_status mosaic_rows(int operands, int outputs, const mosaic_tensor *const 
         shape = tensors[i];
         operand *o = &w.operand[i];
         *o = make_operand(tensors[i]);
-        if (!o->direct && o->length > longest) longest = o->length;
+        if (!o->direct) longest = larger(longest, o->length);
         if (!o->direct) w.buffered = 1;
     }
-    if (w.buffered && longest < BUFFER) w.buffered = BUFFER / longest;
+    int64_t together = smaller(TOGETHER, LONG_BUFFER / longest);
+    if (w.buffered) w.buffered = larger(1, larger(BUFFER / longest, together));
     for (int axis = 0; axis < shape->ndim - 1; axis++) {
         add_axis(&w, tensors, axis, shape->size[axis]);
         rows *= shape->size[axis];

@@ -17,6 +17,7 @@
 #define LANES ((int64_t)(LANES_BYTES / sizeof(REAL)))
 
 typedef REAL NAME(lanes) __attribute__((vector_size(LANES_BYTES)));
+typedef REAL NAME(quarter) __attribute__((vector_size(16)));
 typedef BITS NAME(bits) __attribute__((vector_size(LANES_BYTES)));
 
 static inline NAME(lanes) NAME(load)(const REAL *p)
@@ -29,6 +30,22 @@ static inline NAME(lanes) NAME(load)(const REAL *p)
 static inline void NAME(store)(REAL *p, NAME(lanes) v) { memcpy(p, &v, sizeof v); }
 
 static inline NAME(lanes) NAME(repeat)(REAL x) { return x - (NAME(lanes)){0}; }
+
+/* Runs block(j, count) for every LANES elements of [0, n), the last time for what is left. A block
+ * is written with load_part and store_part: where count is the constant LANES they fold into a plain
+ * load and store. */
+#ifndef LANES_EACH
+#define LANES_EACH(n, block)                                                                       \
+    do {                                                                                           \
+        int64_t each_ = 0;                                                                         \
+        for (; each_ + LANES <= (n); each_ += LANES) {                                             \
+            block(each_, LANES);                                                                   \
+        }                                                                                          \
+        if (each_ < (n)) {                                                                         \
+            block(each_, (n)-each_);                                                               \
+        }                                                                                          \
+    } while (0)
+#endif
 
 /* The first `count` elements, `rest` in the other lanes. */
 static inline NAME(lanes) NAME(load_part)(const REAL *p, int64_t count, REAL rest)
@@ -53,13 +70,15 @@ static inline NAME(lanes) NAME(select)(NAME(bits) mask, NAME(lanes) a, NAME(lane
     return (NAME(lanes))((mask & (NAME(bits))a) | (~mask & (NAME(bits))b));
 }
 
+/* By way of 16-byte vectors, which every ISA adds and takes apart quickly. */
 static inline REAL NAME(sum)(NAME(lanes) v)
 {
-    REAL half[LANES_BYTES / sizeof(REAL)];
-    memcpy(half, &v, sizeof v);
-    for (int64_t width = LANES / 2; width; width /= 2)
-        for (int64_t i = 0; i < width; i++) half[i] += half[i + width];
-    return half[0];
+    NAME(quarter) part[LANES_BYTES / 16];
+    memcpy(part, &v, sizeof v);
+    for (int i = 1; i < LANES_BYTES / 16; i++) part[0] += part[i];
+    REAL total = part[0][0];
+    for (int i = 1; i < (int)(16 / sizeof(REAL)); i++) total += part[0][i];
+    return total;
 }
 
 static inline REAL NAME(largest)(NAME(lanes) v)

@@ -1,15 +1,35 @@
 /* normalize_rows.h - bodies of normalize.c for one element type. */
 #include "lanes.h"
 
-/* Sum of (x - from)^power over a row, for power 1 or 2. */
-static inline REAL NAME(row_sum)(int64_t n, const REAL *x, REAL from, int power)
+static inline REAL NAME(row_mean)(int64_t n, const REAL *x)
 {
-    NAME(lanes) total = {0}, origin = NAME(repeat)(from);
-    for (int64_t j = 0; j < n; j += LANES) {
-        NAME(lanes) d = NAME(load_part)(x + j, n - j, from) - origin;
-        total += power == 1 ? d : d * d;
-    }
-    return NAME(sum)(total);
+    NAME(lanes) total = {0};
+#define BLOCK(j, count) total += NAME(load_part)(x + (j), count, 0)
+    LANES_EACH(n, BLOCK);
+#undef BLOCK
+    return NAME(sum)(total) / (REAL)n;
+}
+
+static inline REAL NAME(row_variance)(int64_t n, const REAL *x, REAL mean)
+{
+    NAME(lanes) total = {0}, d;
+#define BLOCK(j, count) d = NAME(load_part)(x + (j), count, mean) - mean, total += d * d
+    LANES_EACH(n, BLOCK);
+#undef BLOCK
+    return NAME(sum)(total) / (REAL)n;
+}
+
+/* (x - mean) scale, for the lanes from x on. */
+static inline NAME(lanes) NAME(normal)(const REAL *x, int64_t count, REAL mean, REAL scale)
+{
+    return (NAME(load_part)(x, count, 0) - mean) * scale;
+}
+
+static inline void NAME(place)(REAL *out, int64_t count, NAME(lanes) h, const REAL *weight,
+                               const REAL *bias)
+{
+    NAME(lanes) w = NAME(load_part)(weight, count, 0), b = NAME(load_part)(bias, count, 0);
+    NAME(store_part)(out, count, h * w + b);
 }
 
 static void NAME(forward)(const mosaic_normalize_forward *c, int64_t rows, REAL *out,
@@ -18,53 +38,64 @@ static void NAME(forward)(const mosaic_normalize_forward *c, int64_t rows, REAL 
     const REAL *weight = c->weight, *bias = c->bias;
     int64_t n = c->n;
     for (int64_t r = 0; r < rows; r++, out += out_step, stats += 2, x += x_step) {
-        REAL mean = c->centered ? NAME(row_sum)(n, x, 0, 1) / (REAL)n : 0;
-        REAL variance = NAME(row_sum)(n, x, mean, 2) / (REAL)n;
-        REAL scale = 1 / NAME(root)(variance + (REAL)c->eps);
+        REAL mean = c->centered ? NAME(row_mean)(n, x) : 0;
+        REAL scale = 1 / NAME(root)(NAME(row_variance)(n, x, mean) + (REAL)c->eps);
         stats[0] = mean, stats[1] = scale;
-        for (int64_t j = 0; j < n; j += LANES) {
-            int64_t left = n - j;
-            NAME(lanes) y = (NAME(load_part)(x + j, left, 0) - mean) * scale;
-            y = y * NAME(load_part)(weight + j, left, 0) + NAME(load_part)(bias + j, left, 0);
-            NAME(store_part)(out + j, left, y);
-        }
+#define BLOCK(j, count)                                                                            \
+    NAME(place)                                                                                    \
+    (out + (j), count, NAME(normal)(x + (j), count, mean, scale), weight + (j), bias + (j))
+        LANES_EACH(n, BLOCK);
+#undef BLOCK
     }
 }
 
-/* One row: with h = (x - mean) scale and gw = g weight,
- * dx = scale (gw - mean(gw) - h mean(gw h)), dweight += g h, dbias += g. */
+/* What a row adds up: gw and gw h for dx, where gw = g weight and h = (x - mean) scale; g h and g
+ * for dweight and dbias. */
+static inline void NAME(collect)(NAME(lanes) * sums, int64_t count, const REAL *g,
+                                 const REAL *weight, NAME(lanes) h, REAL *dweight, REAL *dbias)
+{
+    NAME(lanes) gj = NAME(load_part)(g, count, 0);
+    NAME(lanes) gw = gj * NAME(load_part)(weight, count, 0);
+    sums[0] += gw;
+    sums[1] += gw * h;
+    NAME(store_part)(dweight, count, NAME(load_part)(dweight, count, 0) + gj * h);
+    NAME(store_part)(dbias, count, NAME(load_part)(dbias, count, 0) + gj);
+}
+
+/* dx = scale (gw - mean(gw) - h mean(gw h)). */
+static inline void NAME(spread)(REAL *dx, int64_t count, const REAL *g, const REAL *weight,
+                                NAME(lanes) h, const REAL *means, REAL scale)
+{
+    NAME(lanes) gw = NAME(load_part)(g, count, 0) * NAME(load_part)(weight, count, 0);
+    NAME(store_part)(dx, count, (gw - means[0] - h * means[1]) * scale);
+}
+
 static inline void NAME(backward_row)(const mosaic_normalize_backward *c, REAL *dx, const REAL *g,
                                       const REAL *x, const REAL *stats, REAL *dweight, REAL *dbias)
 {
     const REAL *weight = c->weight;
     REAL mean = stats[0], scale = stats[1];
     int64_t n = c->n;
-    NAME(lanes) sum_gw = {0}, sum_gwh = {0};
-    for (int64_t j = 0; j < n; j += LANES) {
-        int64_t left = n - j;
-        NAME(lanes) gj = NAME(load_part)(g + j, left, 0);
-        NAME(lanes) h = (NAME(load_part)(x + j, left, 0) - mean) * scale;
-        NAME(lanes) gw = gj * NAME(load_part)(weight + j, left, 0);
-        sum_gw += gw;
-        sum_gwh += gw * h;
-        NAME(store_part)(dweight + j, left, NAME(load_part)(dweight + j, left, 0) + gj * h);
-        NAME(store_part)(dbias + j, left, NAME(load_part)(dbias + j, left, 0) + gj);
-    }
-    REAL of_gw = c->centered ? NAME(sum)(sum_gw) / (REAL)n : 0;
-    REAL of_gwh = NAME(sum)(sum_gwh) / (REAL)n;
-    for (int64_t j = 0; dx && j < n; j += LANES) {
-        int64_t left = n - j;
-        NAME(lanes) h = (NAME(load_part)(x + j, left, 0) - mean) * scale;
-        NAME(lanes) gw = NAME(load_part)(g + j, left, 0) * NAME(load_part)(weight + j, left, 0);
-        NAME(store_part)(dx + j, left, (gw - of_gw - h * of_gwh) * scale);
-    }
+    NAME(lanes) sums[2] = {{0}, {0}}, h;
+#define BLOCK(j, count)                                                                            \
+    h = NAME(normal)(x + (j), count, mean, scale);                                                 \
+    NAME(collect)(sums, count, g + (j), weight + (j), h, dweight + (j), dbias + (j))
+    LANES_EACH(n, BLOCK);
+#undef BLOCK
+    if (!dx) return;
+    REAL means[2] = {c->centered ? NAME(sum)(sums[0]) / (REAL)n : 0, NAME(sum)(sums[1]) / (REAL)n};
+#define BLOCK(j, count)                                                                            \
+    h = NAME(normal)(x + (j), count, mean, scale);                                                 \
+    NAME(spread)(dx + (j), count, g + (j), weight + (j), h, means, scale)
+    LANES_EACH(n, BLOCK);
+#undef BLOCK
 }
 
 static void NAME(backward)(const mosaic_normalize_backward *c, int64_t rows, REAL *dx,
                            int64_t dx_step, const REAL *g, int64_t g_step, const REAL *x,
                            int64_t x_step, const REAL *stats, REAL *partial)
 {
-    for (int64_t r = 0; r < rows; r++) NAME(backward_row)
-    (c, dx ? dx + r * dx_step : NULL, g + r * g_step, x + r * x_step, stats + 2 * r, partial,
-     partial + c->n);
+    for (int64_t r = 0; r < rows; r++)
+        NAME(backward_row)(c, dx ? dx + r * dx_step : NULL, g + r * g_step, x + r * x_step,
+                           stats + 2 * r, partial, partial + c->n);
 }
