@@ -5,7 +5,7 @@
 
 /* c (m,n) = a (m,k) b (k,n) + bias (n). Element (i,j) of a lies at a[i*a_row + j*a_column], of b
  * likewise; c's columns are adjacent. dtype is f32, f64 or an integer type. */
-typedef struct {
+typedef struct mosaic_gemm {
     int dtype;
     int64_t m, n, k;
     const char *a, *b, *bias; /* bias: NULL for none */

@@ -85,6 +85,15 @@ typedef struct {
     MOSAIC_NORMALIZE_KERNELS(double, f64)
 } mosaic_normalize_kernels;
 
+/* ---- products of matrices: see gemm.h -------------------------------------------------------- */
+
+struct mosaic_gemm;
+
+typedef struct {
+    bool (*multiply_f32)(const struct mosaic_gemm *g); /* false: no memory */
+    bool fast;                                         /* than BLAS, for the shapes of layers */
+} mosaic_gemm_kernels;
+
 /* ---- softmax and its relatives: rows of n elements ------------------------------------------- */
 
 #define MOSAIC_SOFTMAX_KERNELS(T, suffix)                                                          \
@@ -115,6 +124,7 @@ typedef struct {
     const mosaic_fold_kernels *fold;
     const mosaic_normalize_kernels *normalize;
     const mosaic_softmax_kernels *softmax;
+    const mosaic_gemm_kernels *gemm;
     const mosaic_attention_kernels *attention;
     const mosaic_attention_backward_kernels *attention_backward;
 } mosaic_cpu_kernels;
@@ -138,6 +148,7 @@ MOSAIC_DECLARE_KERNELS(convert)
 MOSAIC_DECLARE_KERNELS(fold)
 MOSAIC_DECLARE_KERNELS(normalize)
 MOSAIC_DECLARE_KERNELS(softmax)
+MOSAIC_DECLARE_KERNELS(gemm)
 MOSAIC_DECLARE_KERNELS(attention)
 MOSAIC_DECLARE_KERNELS(attention_backward)
 

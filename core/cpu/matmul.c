@@ -9,7 +9,7 @@
 #include "loop.h"
 
 enum {
-    TILE_M = 512,
+    TILE_M = 1024,
     TILE_N = 2048,
     CHUNK = 2048,                /* terms of a sum that one task adds up, where it pays ... */
     CHUNKS_AT_MOST = 16,         /* ... and into how many parts a sum is cut */
