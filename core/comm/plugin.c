@@ -33,6 +33,7 @@ static bool leave_together(mosaic_comm *c)
     mosaic_status status = mosaic_request_wait(r, end - mosaic_now());
     int left = mosaic_comm_poll(c);
     while (status == MOSAIC_OK && left && mosaic_now() < end) left = mosaic_comm_poll(c);
+    mosaic_request_release(r);
     if (status == MOSAIC_OK && !left) return true;
     fprintf(stderr,
             "mosaic: rank %d/%d (%s): %s at the end of the program not complete after %.1f s\n",
@@ -46,8 +47,11 @@ static void at_exit(int code, void *context)
     mosaic_comm *c = context;
     if (code) world->transport->abort(code);
     if (!leave_together(c)) world->transport->abort(86);
+    mosaic_comm_release(c);
+    mosaic_comm_release(shared);
     world->transport->finish();
     world = NULL;
+    shared = NULL;
 }
 
 static mosaic_status open_world(void)
