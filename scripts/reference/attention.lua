@@ -63,11 +63,11 @@ local function bounds_of(case, kind)
   }
 end
 
---- Results that are zero but for rounding are measured against the case's other results.
-local function floor_of(case)
+--- The largest value among all results.
+local function largest_of(case)
   local largest = 0
   for _, name in ipairs(RESULTS) do largest = math.max(largest, measure.largest(case.get(name):flat())) end
-  return 1e-5 * largest
+  return largest
 end
 
 --- The inputs in a dtype. f64: with the q of the reference, should that be another than the file's.
@@ -87,7 +87,7 @@ return function(case)
   if name == "dilated" then return { skipped = "dilated" } end
   if not kinds[name] then error(("attention of kind %s is not known"):format(tostring(name)), 0) end
   local kind = kinds[name](case.parameters)
-  local bounds, floor, result = bounds_of(case, kind), floor_of(case), {}
+  local bounds, whole, result = bounds_of(case, kind), largest_of(case), {}
   for _, dtype in ipairs { "f64", "f32" } do
     local t, worst = inputs_of(case, kind, dtype), measure.new()
     places({ "contiguous", "zigzag", "striped" }, function(comm, layout)
@@ -95,7 +95,7 @@ return function(case)
       return run_ring(t, kind, comm, layout)
     end, function(place, got)
       for _, what in ipairs(RESULTS) do
-        worst:add(what .. ", " .. place, got[what], case.get(what), bounds[dtype](what), { floor = floor })
+        worst:add(what .. ", " .. place, got[what], case.get(what), bounds[dtype](what), { whole = whole })
       end
     end)
     result[dtype] = worst

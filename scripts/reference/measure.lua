@@ -42,11 +42,12 @@ local function same_shape(a, b)
 end
 
 --- got, expected: tensors. bound(scale): the allowed error for a tensor whose largest value is scale.
--- options.floor: what counts as the largest value at least; a tensor that is zero but for rounding
--- has no scale of its own.
+-- options.whole: the largest value of the whole case, which stands in for that of a tensor that is
+-- zero but for rounding: such a one has no scale of its own.
 function measure:add(where, got, expected, bound, options)
   local values = expected:flat()
-  local scale = math.max(measure.largest(values), options and options.floor or 0)
+  local scale, whole = measure.largest(values), options and options.whole or 0
+  if scale < 1e-9 * whole then scale = whole end
   local stored = expected.dtype == "f32" and 2 ^ -24 or 0
   local distance = same_shape(got, expected) and measure.distance(got:flat(), values, stored) or math.huge
   local allowed = bound(scale)
