@@ -6,8 +6,9 @@
 -- q (batch..., heads, nq, d), k and v (batch..., kv_heads, nk, d) with any strides, up to two batch
 -- axes, heads a multiple of kv_heads, d 1..256. out has q's sizes, lse those without d: the natural
 -- logarithm of the sum of exponentials (-inf and out 0 where a query sees no key). out is f32, or
--- f64 for f64 operands; lse is f64, because every probability inherits its error. options: scale (default 1/sqrt(d)), q_positions and k_positions (i64 tensors
--- or lists, default 1..n), and mask, a table whose entries all have to let a key pass:
+-- f64 for f64 operands; lse is f64, because every probability inherits its error.
+-- options: scale (default 1/sqrt(d)), q_positions and k_positions (i64 tensors or lists, default
+-- 1..n), and mask, a table whose entries all have to let a key pass:
 --   causal = true            key position <= query position
 --   window = w | {left, right}  query position - left <= key position <= query position + right
 --   prefix = T               key position <= T

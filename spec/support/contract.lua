@@ -24,6 +24,9 @@ local MASKS = {
   keep = function(rows)
     return { keep = fill { 2, rows, rows }:gt(0) }
   end,
+  bias = function(rows)
+    return { bias = fill({ 2, rows, rows }, { seed = 6 }), prefix = math.ceil(rows / 2) }
+  end,
 }
 
 --- A partition whose rows belong to nobody's neighbour: dealt in a scrambled, uneven order.
@@ -47,6 +50,7 @@ local function local_mask(mask, positions)
   for name, value in pairs(mask) do part[name] = value end
   if mask.documents then part.documents = rows_of(mask.documents, 1, positions) end
   if mask.keep then part.keep = rows_of(mask.keep, -2, positions) end
+  if mask.bias then part.bias = rows_of(mask.bias, -2, positions):requires_grad_() end
   return part
 end
 
@@ -55,13 +59,15 @@ local function run_rank(comm, name, case, part)
   local positions = part:positions(comm.rank)
   local function leaf(whole) return rows_of(whole, -2, positions):requires_grad_() end
   local q, k, v = leaf(case.q), leaf(case.k), leaf(case.v)
+  local mask = local_mask(case.mask, positions)
   local out, lse = mosaic.attend(q, k, v, {
-    strategy = name, comm = comm, layout = part.layout, indices = part.indices,
-    mask = local_mask(case.mask, positions),
+    strategy = name, comm = comm, layout = part.layout, indices = part.indices, mask = mask,
   })
   mosaic.autograd.backward({ out, lse },
     { rows_of(case.dout, -2, positions), rows_of(case.dlse, -1, positions) })
-  return { out = out, lse = lse, dq = q.grad, dk = k.grad, dv = v.grad }
+  return {
+    out = out, lse = lse, dq = q.grad, dk = k.grad, dv = v.grad, dbias = mask.bias and mask.bias.grad,
+  }
 end
 
 local function new_case(rows, heads, kv_heads, d, mask)
@@ -80,6 +86,7 @@ local function truth_of(case)
   return {
     out = like(forward.out, case.q), lse = like(forward.lse, case.dlse),
     dq = like(g.dq, case.q), dk = like(g.dk, case.k), dv = like(g.dv, case.v),
+    dbias = case.mask.bias and like(g.dbias, case.mask.bias),
   }
 end
 

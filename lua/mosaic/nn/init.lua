@@ -11,6 +11,7 @@ local nn = {
   LayerNorm = norm.LayerNorm, RMSNorm = norm.RMSNorm,
   Embedding = require "mosaic.nn.embedding",
   Dropout = require "mosaic.nn.dropout",
+  MultiAxisAttention = require "mosaic.nn.multi_axis_attention",
   Sequential = sequential.Sequential, MLP = sequential.MLP,
   cross_entropy = loss.cross_entropy, mse_loss = loss.mse_loss,
 }

@@ -72,9 +72,31 @@ local function offset_of(plan, owner)
   return offset
 end
 
---- The columns of a (..., queries, all keys) tensor that belong to the given keys.
-local function columns(x, positions)
-  return x:size(-1) == 1 and x or x:index_select(-1, positions)
+--- The columns of a (..., queries, all keys) tensor that belong to owner's keys at these positions.
+local function columns(plan, x, owner, positions)
+  if x:size(-1) == 1 then return x end
+  if not plan.keys:is_in_order() then return x:index_select(-1, positions) end
+  return x:narrow(-1, offset_of(plan, owner) + 1, positions:size(1))
+end
+
+--- The gradient of the mask's bias from those of its blocks: blocks[owner + 1] belongs to the first
+-- needed keys of owner.
+function Plan:join_bias(blocks)
+  if self.mask.bias:size(-1) == 1 then
+    local sum = blocks[1]
+    for i = 2, #blocks do sum = sum + blocks[i] end
+    return sum
+  end
+  local parts = {}
+  for owner = 0, self.keys.ranks - 1 do
+    local shape = blocks[owner + 1].shape
+    shape[#shape] = self.keys:count(owner) - shape[#shape]
+    parts[#parts + 1] = blocks[owner + 1]
+    parts[#parts + 1] = blocks[owner + 1]:zeros_of(shape) -- keys that no query saw
+  end
+  local joined = join.cat(parts, -1)
+  if self.keys:is_in_order() then return joined end
+  return joined:index_select(-1, create.tensor(self.keys:places(), { dtype = "i64" }))
 end
 
 --- Options of mosaic.sdpa for this rank's queries and the first `count` (default: all) keys of owner.
@@ -89,8 +111,8 @@ function Plan:block(owner, count)
       k = self.key_documents:narrow(-1, offset_of(self, owner) + 1, count),
     }
   end
-  if mask.keep then mask.keep = columns(mask.keep, k_positions) end
-  if mask.bias then mask.bias = columns(mask.bias, k_positions) end
+  if mask.keep then mask.keep = columns(self, mask.keep, owner, k_positions) end
+  if mask.bias then mask.bias = columns(self, mask.bias, owner, k_positions) end
   return {
     scale = self.scale,
     mask = mask,

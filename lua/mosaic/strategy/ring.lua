@@ -7,6 +7,8 @@
 local attention = require "mosaic.attention"
 local Function = require "mosaic.autograd.function"
 
+local BIAS = 6 -- its place among the arguments of the Function below
+
 --- Shape of owner's block: `like` with as many rows as owner's needed keys.
 local function block_shape(plan, like, owner)
   local shape = like.shape
@@ -56,26 +58,28 @@ local function forward(ctx, comm, plan, q, k, v)
   return out, lse
 end
 
---- Adds this rank's share of a block's gradients to dq; returns those of the block.
+--- Adds this rank's share of a block's gradients to dq; returns those of the block's keys, values
+-- and bias (nil unless wanted).
 local function block_backward(ctx, dout, delta, dq, k, v, options)
-  local dk, dv = k:zeros_like { dtype = dq.dtype }, v:zeros_like { dtype = dq.dtype }
-  options.into = { dq, dk, dv }
-  attention.backward(dout, ctx.lse, delta, ctx.q, k, v, options)
-  return dk, dv
+  local function zeros(t) return t:zeros_like { dtype = dq.dtype } end
+  options.bias_gradient = ctx.needs[BIAS]
+  options.into = { dq, zeros(k), zeros(v), options.bias_gradient and zeros(options.mask.bias) or nil }
+  return select(2, attention.backward(dout, ctx.lse, delta, ctx.q, k, v, options))
 end
 
 local function backward(ctx, dout, dlse)
   local comm, plan, ring = ctx.comm, ctx.plan, ring_of(ctx.comm)
   dout = dout or ctx.out:zeros_like()
   local delta, dq = attention.delta(dout, ctx.out, dlse), ctx.out:zeros_like()
-  local k, v, home_dk, home_dv = ctx.k, ctx.v, nil, nil
+  local k, v, home_dk, home_dv, dbias = ctx.k, ctx.v, nil, nil, {}
   for step = 0, comm.size - 1 do
     local next_k, next_v
     local shape = block_shape(plan, k, ring.owner(step + 1))
     if step < comm.size - 1 then
       next_k, next_v = pass(comm, ring, k, shape), pass(comm, ring, v, shape)
     end
-    local dk, dv = block_backward(ctx, dout, delta, dq, k, v, options_at(plan, ring, step))
+    local dk, dv, block_dbias = block_backward(ctx, dout, delta, dq, k, v, options_at(plan, ring, step))
+    dbias[ring.owner(step) + 1] = block_dbias
     if home_dk then
       dk:add_(home_dk:wait())
       dv:add_(home_dv:wait())
@@ -83,11 +87,12 @@ local function backward(ctx, dout, dlse)
     home_dk, home_dv = pass(comm, ring, dk, shape), pass(comm, ring, dv, shape)
     if next_k then k, v = next_k:wait(), next_v:wait() end
   end
-  return nil, nil, dq, plan:untrim(home_dk:wait()), plan:untrim(home_dv:wait())
+  return nil, nil, dq, plan:untrim(home_dk:wait()), plan:untrim(home_dv:wait()),
+    ctx.needs[BIAS] and plan:join_bias(dbias)
 end
 
 local ring = Function("ring", { forward = forward, backward = backward, collective = true })
 
 return function(comm, q, k, v, plan)
-  return ring(comm, plan, q, k, v)
+  return ring(comm, plan, q, k, v, plan.mask.bias)
 end
