@@ -212,6 +212,48 @@ static int64_t end_of(int64_t from, int64_t length, int64_t limit)
     return from + length < limit ? from + length : limit;
 }
 
+/* ---- short axes ----------------------------------------------------------------------------- */
+
+enum { SMALL_AXIS = 16 };
+
+/* Is this many problems over a short axis, which the kernels for those can take? */
+static bool is_small(const mosaic_attention_call *c)
+{
+    const mosaic_attention_options *o = &c->options;
+    const int64_t *q = c->q.size, *k = c->k.size;
+    return c->q.dtype != MOSAIC_DTYPE_F64 && q[3] <= SMALL_AXIS && k[3] <= SMALL_AXIS && k[3] > 0 &&
+           q[0] * q[1] * q[2] >= mosaic_cpu()->attention_small->lanes && !has_limits(o) &&
+           !o->alibi && !o->q_documents && !o->keep && !o->bias;
+}
+
+static void small_forward(void *context, int64_t from, int64_t to)
+{
+    job *j = context;
+    void *scratch = take_scratch(j);
+    if (scratch) mosaic_cpu()->attention_small->forward(j->call, from, to, scratch);
+    give_scratch(j, scratch);
+}
+
+static void small_backward(void *context, int64_t from, int64_t to)
+{
+    job *j = context;
+    void *scratch = take_scratch(j);
+    if (scratch) mosaic_cpu()->attention_small->backward(j->call, from, to, scratch);
+    give_scratch(j, scratch);
+}
+
+static mosaic_status run_small(const mosaic_attention_call *call,
+                               void (*body)(void *context, int64_t from, int64_t to))
+{
+    const mosaic_attention_small_kernels *small = mosaic_cpu()->attention_small;
+    const int64_t *size = call->q.size;
+    job j = {.call = call, .scratch = small->scratch(call)};
+    int64_t work = size[3] * size[4] * call->k.size[3] + 1;
+    mosaic_parallel(size[0] * size[1] * size[2],
+                    (SMALL_WORK / work / small->lanes + 1) * small->lanes, body, &j);
+    return close_job(&j);
+}
+
 /* ---- forward -------------------------------------------------------------------------------- */
 
 static void forward_chunks(void *context, int64_t from, int64_t to)
@@ -228,6 +270,7 @@ static void forward_chunks(void *context, int64_t from, int64_t to)
 
 mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call)
 {
+    if (is_small(call)) return run_small(call, small_forward);
     job j;
     MOSAIC_TRY(open_job(&j, call));
     mosaic_attention_unit u = unit_of(&j, 0);
@@ -296,6 +339,8 @@ static void backward_rows(void *context, int64_t from, int64_t to)
  * per pair, but every thread works. The sums are the same. */
 mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call)
 {
+    if (is_small(call) && call->q.size[2] == call->k.size[2])
+        return run_small(call, small_backward);
     job j;
     MOSAIC_TRY(open_job(&j, call));
     mosaic_attention_unit u = unit_of(&j, 0);

@@ -82,6 +82,14 @@ struct mosaic_attention_backward_kernels {
     void (*run)(const mosaic_attention_unit *u, const mosaic_attention_part *part, void *scratch);
 };
 
+/* Short axes without a mask, several problems (b0, b1, head) at a time; backward without groups. */
+struct mosaic_attention_small_kernels {
+    int64_t lanes; /* problems worked on together */
+    int64_t (*scratch)(const mosaic_attention_call *call);
+    void (*forward)(const mosaic_attention_call *call, int64_t from, int64_t to, void *scratch);
+    void (*backward)(const mosaic_attention_call *call, int64_t from, int64_t to, void *scratch);
+};
+
 /* f64 */
 extern const mosaic_attention_kernels mosaic_attention_plain;
 extern const mosaic_attention_backward_kernels mosaic_attention_backward_plain;

@@ -12,6 +12,7 @@
         .softmax = &mosaic_cpu_softmax_##name, .gemm = &mosaic_cpu_gemm_##name,                    \
         .attention = &mosaic_cpu_attention_##name,                                                 \
         .attention_backward = &mosaic_cpu_attention_backward_##name,                               \
+        .attention_small = &mosaic_cpu_attention_small_##name,                                     \
     }
 
 static const mosaic_cpu_kernels tables[] = {

@@ -114,6 +114,7 @@ typedef struct {
 
 typedef struct mosaic_attention_kernels mosaic_attention_kernels;
 typedef struct mosaic_attention_backward_kernels mosaic_attention_backward_kernels;
+typedef struct mosaic_attention_small_kernels mosaic_attention_small_kernels;
 
 typedef struct {
     const char *isa;
@@ -127,6 +128,7 @@ typedef struct {
     const mosaic_gemm_kernels *gemm;
     const mosaic_attention_kernels *attention;
     const mosaic_attention_backward_kernels *attention_backward;
+    const mosaic_attention_small_kernels *attention_small;
 } mosaic_cpu_kernels;
 
 /* The widest table that this machine can run; MOSAIC_ISA=scalar|avx2|avx512 asks for a narrower. */
@@ -151,5 +153,6 @@ MOSAIC_DECLARE_KERNELS(softmax)
 MOSAIC_DECLARE_KERNELS(gemm)
 MOSAIC_DECLARE_KERNELS(attention)
 MOSAIC_DECLARE_KERNELS(attention_backward)
+MOSAIC_DECLARE_KERNELS(attention_small)
 
 #endif

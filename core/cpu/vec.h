@@ -100,4 +100,21 @@ VEC_INLINE vec vec_log2(vec x, vec *n)
     return s * p + (x - x);
 }
 
+/* to[r][c] = from[c][r] for r, c < 4, any alignment: the piece that larger transpositions are cut
+ * into, half a cycle per element on every ISA. */
+VEC_INLINE void vec_transpose4(float *const to[4], const float *const from[4])
+{
+    typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+    four a = *(const four *)(const void *)from[0], b = *(const four *)(const void *)from[1];
+    four c = *(const four *)(const void *)from[2], d = *(const four *)(const void *)from[3];
+    four ac_low = __builtin_shufflevector(a, c, 0, 4, 1, 5);
+    four ac_high = __builtin_shufflevector(a, c, 2, 6, 3, 7);
+    four bd_low = __builtin_shufflevector(b, d, 0, 4, 1, 5);
+    four bd_high = __builtin_shufflevector(b, d, 2, 6, 3, 7);
+    *(four *)(void *)to[0] = __builtin_shufflevector(ac_low, bd_low, 0, 4, 1, 5);
+    *(four *)(void *)to[1] = __builtin_shufflevector(ac_low, bd_low, 2, 6, 3, 7);
+    *(four *)(void *)to[2] = __builtin_shufflevector(ac_high, bd_high, 0, 4, 1, 5);
+    *(four *)(void *)to[3] = __builtin_shufflevector(ac_high, bd_high, 2, 6, 3, 7);
+}
+
 #endif

@@ -24,7 +24,7 @@ typedef struct {
 static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t to, char **scratch)
 {
     workspace w = {.count = (to - from + TILE - 1) / TILE,
-                   .base = (float)(scaling_of(u).unit * LOG2E)};
+                   .base = (float)(scaling_of(u->scale).unit * LOG2E)};
     bool measuring = !*scratch;
     int64_t channels = round_up(u->d, STEP);
     w.tiles = take(scratch, w.count, sizeof(tile));
@@ -55,7 +55,7 @@ static void open_tile(const mosaic_attention_unit *u, tile *t)
 {
     int64_t width = t->vectors * VEC_LANES;
     t->limits = limits_of(u, t->first, t->rows);
-    pack_lanes(t->q, width, u, &u->q, t->first, t->rows, scaling_of(u).power);
+    pack_lanes(t->q, width, u, &u->q, t->first, t->rows, scaling_of(u->scale).power);
     for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->out[i] = 0;
     for (int64_t i = 0; i < width; i++) {
         t->top[i] = -FLT_MAX; /* finite, so that -infinity less it is -infinity */
@@ -165,7 +165,7 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
 static void close_tile(const mosaic_attention_unit *u, tile *t)
 {
     const int64_t width = t->vectors * VEC_LANES;
-    const double unit = scaling_of(u).unit;
+    const double unit = scaling_of(u->scale).unit;
     float whole[TILE] __attribute__((aligned(64))), rest[TILE] __attribute__((aligned(64)));
     for (int64_t i = 0; i < width; i += VEC_LANES) {
         vec n, fraction = vec_log2(vec_load(t->sum + i), &n);
@@ -176,12 +176,10 @@ static void close_tile(const mosaic_attention_unit *u, tile *t)
     for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p)) {
         bool empty = t->sum[lane] == 0;
         float factor = empty ? 0 : 1 / t->sum[lane];
-        float *out = (float *)(void *)u->out.data + mosaic_rows_at(&u->out, p.head, p.query, 0);
         double *lse = (double *)(void *)u->lse.data + mosaic_rows_at(&u->lse, p.head, p.query, 0);
         double log2_sum = (double)whole[lane] + (double)rest[lane];
         *lse = empty ? -INFINITY : (double)t->top[lane] * unit + log2_sum * LN2;
-        for (int64_t c = 0; c < u->d; c++)
-            out[c * u->out.column] = t->out[c * width + lane] * factor;
+        write_floats(&u->out, p.head, p.query, t->out + lane, width, u->d, factor, false);
     }
 }
 

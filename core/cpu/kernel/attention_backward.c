@@ -41,7 +41,7 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **sc
 {
     workspace w = {.keys = round_up(keys, BLOCK),
                    .columns = round_up(u->d, VEC_LANES),
-                   .base = (float)(scaling_of(u).unit * LOG2E)};
+                   .base = (float)(scaling_of(u->scale).unit * LOG2E)};
     int64_t channels = round_up(u->d, STEP);
     w.k = take(scratch, w.keys * u->d, 4);
     w.v = take(scratch, w.keys * u->d, 4);
@@ -198,10 +198,10 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
     int64_t width = t->vectors * VEC_LANES;
     pack_rows(t->q_rows, w->columns, u, &u->q, first, rows);
     pack_rows(t->dout_rows, w->columns, u, &u->dout, first, rows);
-    pack_lanes(t->q, width, u, &u->q, first, rows, scaling_of(u).power);
+    pack_lanes(t->q, width, u, &u->q, first, rows, scaling_of(u->scale).power);
     pack_lanes(t->dout, width, u, &u->dout, first, rows, 1);
     for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->dq[i] = 0;
-    double unit = scaling_of(u).unit;
+    double unit = scaling_of(u->scale).unit;
     place p = place_of(u, first);
     for (int64_t lane = 0; lane < width; lane++) {
         t->lse[lane] = INFINITY; /* where no key is seen every p is 0 */
@@ -219,21 +219,12 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
     }
 }
 
-/* to <- factor * from, or added to it; d floats, `step` apart in from */
-static void write_row(const mosaic_rows *to, place p, const float *from, int64_t step, int64_t d,
-                      float factor, bool add)
-{
-    float *x = (float *)(void *)to->data + mosaic_rows_at(to, p.head, p.query, 0);
-    for (int64_t c = 0; c < d; c++)
-        x[c * to->column] = from[c * step] * factor + (add ? x[c * to->column] : 0);
-}
-
 static void close_tile(const mosaic_attention_unit *u, const tile *t, bool add)
 {
     int64_t width = t->vectors * VEC_LANES;
     place p = place_of(u, t->first);
     for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p))
-        write_row(&u->dq, p, t->dq + lane, width, u->d, (float)u->scale, add);
+        write_floats(&u->dq, p.head, p.query, t->dq + lane, width, u->d, (float)u->scale, add);
 }
 
 static void open_chunk(const mosaic_attention_unit *u, const mosaic_attention_part *part,
@@ -251,8 +242,8 @@ static void close_chunk(const mosaic_attention_unit *u, const mosaic_attention_p
 {
     for (int64_t j = part->key_from; j < part->key_to; j++) {
         int64_t at = (j - part->key_from) * w->columns;
-        write_row(&u->dk, (place){0, j}, w->dk + at, 1, u->d, (float)u->scale, u->accumulate);
-        write_row(&u->dv, (place){0, j}, w->dv + at, 1, u->d, 1, u->accumulate);
+        write_floats(&u->dk, 0, j, w->dk + at, 1, u->d, (float)u->scale, u->accumulate);
+        write_floats(&u->dv, 0, j, w->dv + at, 1, u->d, 1, u->accumulate);
     }
 }
 

@@ -26,6 +26,10 @@ enum {
 #define LOG2E 1.4426950408889634
 #define LN2 0.6931471805599453
 
+static inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+
 /* scale = power * unit: q is multiplied by the power of two, exactly, and scores are kept in units
  * of `unit`, 1/2 <= unit < 1, until something has been subtracted from them. Scaled by all of scale
  * and log2 e at once, a score of 100 would lose up to half a bit of its natural precision. */
@@ -34,17 +38,13 @@ typedef struct {
     double unit;
 } scaling;
 
-static inline scaling scaling_of(const mosaic_attention_unit *u)
+static inline scaling scaling_of(double scale)
 {
     int exponent;
-    double unit = frexp(fabs(u->scale), &exponent);
+    double unit = frexp(fabs(scale), &exponent);
     if (unit == 0) return (scaling){0, 1};
-    return (scaling){(float)ldexp(u->scale < 0 ? -1 : 1, exponent), unit};
+    return (scaling){(float)ldexp(scale < 0 ? -1 : 1, exponent), unit};
 }
-
-static inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
-static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* ---- the one inner loop --------------------------------------------------------------------- */
 
@@ -98,14 +98,12 @@ static inline void *take(char **at, int64_t count, int64_t size)
 
 enum { BUFFER = 256 }; /* floats of one row: a head, or the keys of a block */
 
-/* `count` elements from (head, row, column) on as floats: in place, or converted into buffer. */
-static const float *floats_at(const mosaic_rows *m, int64_t head, int64_t row, int64_t column,
-                              int64_t count, float *buffer)
+/* buffer <- `count` elements from `at` on, which are not simply floats in a row. */
+__attribute__((noinline, unused)) static const float *
+convert_floats(const mosaic_rows *m, int64_t at, int64_t count, float *buffer)
 {
-    int64_t at = mosaic_rows_at(m, head, row, column);
     if (m->dtype == MOSAIC_DTYPE_F32) {
         const float *from = (const float *)(const void *)m->data + at;
-        if (m->column == 1) return from;
         for (int64_t c = 0; c < count; c++) buffer[c] = from[c * m->column];
     } else if (m->dtype == MOSAIC_DTYPE_BF16) {
         const uint16_t *from = (const uint16_t *)(const void *)m->data + at;
@@ -115,6 +113,25 @@ static const float *floats_at(const mosaic_rows *m, int64_t head, int64_t row, i
             buffer[c] = (float)mosaic_element_read(m->data, at + c * m->column, m->dtype);
     }
     return buffer;
+}
+
+/* `count` elements from (head, row, column) on as floats: in place, or converted into buffer. */
+VEC_INLINE const float *floats_at(const mosaic_rows *m, int64_t head, int64_t row, int64_t column,
+                                  int64_t count, float *buffer)
+{
+    int64_t at = mosaic_rows_at(m, head, row, column);
+    if (m->dtype == MOSAIC_DTYPE_F32 && m->column == 1)
+        return (const float *)(const void *)m->data + at;
+    return convert_floats(m, at, count, buffer);
+}
+
+/* (head, row) <- factor * from, or added to it; d floats, `step` apart in from. */
+static inline void write_floats(const mosaic_rows *to, int64_t head, int64_t row, const float *from,
+                                int64_t step, int64_t d, float factor, bool add)
+{
+    float *x = (float *)(void *)to->data + mosaic_rows_at(to, head, row, 0);
+    for (int64_t c = 0; c < d; c++)
+        x[c * to->column] = from[c * step] * factor + (add ? x[c * to->column] : 0);
 }
 
 /* A row of the group is a query of one of its heads. */
@@ -159,8 +176,8 @@ static inline void pack_rows(float *to, int64_t columns, const mosaic_attention_
 }
 
 /* to (keys/STEP, d, STEP) <- keys first.., transposed by panels; what is beyond them is 0. */
-static void pack_keys(float *to, const mosaic_attention_unit *u, const mosaic_rows *from,
-                      int64_t first, int64_t keys)
+static inline void pack_keys(float *to, const mosaic_attention_unit *u, const mosaic_rows *from,
+                             int64_t first, int64_t keys)
 {
     float buffer[BUFFER];
     for (int64_t j = 0; j < keys; j += STEP) {
@@ -177,8 +194,8 @@ static void pack_keys(float *to, const mosaic_attention_unit *u, const mosaic_ro
 }
 
 /* to (d/STEP, height, STEP) <- keys first.., by panels of channels; channels beyond d are 0. */
-static void pack_channels(float *to, int64_t height, const mosaic_attention_unit *u,
-                          const mosaic_rows *from, int64_t first, int64_t keys)
+static inline void pack_channels(float *to, int64_t height, const mosaic_attention_unit *u,
+                                 const mosaic_rows *from, int64_t first, int64_t keys)
 {
     float buffer[BUFFER];
     int64_t whole = u->d / STEP * STEP;
@@ -210,7 +227,7 @@ typedef struct {
     bool masked; /* not every query sees every key, or something is added to scores */
 } span;
 
-static limits limits_of(const mosaic_attention_unit *u, int64_t first, int64_t rows)
+static inline limits limits_of(const mosaic_attention_unit *u, int64_t first, int64_t rows)
 {
     limits l = {INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN};
     place p = place_of(u, first);
@@ -230,7 +247,7 @@ static limits limits_of(const mosaic_attention_unit *u, int64_t first, int64_t r
     return l;
 }
 
-static extent extent_of(const mosaic_attention_unit *u, int64_t from, int64_t to)
+static inline extent extent_of(const mosaic_attention_unit *u, int64_t from, int64_t to)
 {
     extent e = {INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN};
     for (int64_t j = from; u->low && j < to; j++) {
@@ -245,7 +262,7 @@ static extent extent_of(const mosaic_attention_unit *u, int64_t from, int64_t to
 }
 
 /* Can any of these queries see any of these keys? */
-static bool any_seen(const mosaic_attention_unit *u, const limits *l, const extent *e)
+static inline bool any_seen(const mosaic_attention_unit *u, const limits *l, const extent *e)
 {
     if (u->low && (e->position_max < l->low_min || e->position_min > l->high_max)) return false;
     return !u->q_document ||
@@ -253,7 +270,7 @@ static bool any_seen(const mosaic_attention_unit *u, const limits *l, const exte
 }
 
 /* Does every one of these queries see every one of these keys? */
-static bool all_seen(const mosaic_attention_unit *u, const limits *l, const extent *e)
+static inline bool all_seen(const mosaic_attention_unit *u, const limits *l, const extent *e)
 {
     if (u->low && (e->position_min < l->low_max || e->position_max > l->high_min)) return false;
     return !u->q_document ||
@@ -261,15 +278,15 @@ static bool all_seen(const mosaic_attention_unit *u, const limits *l, const exte
             e->document_max == l->document_min);
 }
 
-static bool key_seen(const mosaic_attention_unit *u, const limits *l, int64_t key)
+static inline bool key_seen(const mosaic_attention_unit *u, const limits *l, int64_t key)
 {
     extent e = extent_of(u, key, key + 1);
     return any_seen(u, l, &e);
 }
 
 /* What of keys from..to - 1, whose extent is e, a tile has to work on. Starts at a whole STEP. */
-static span visible(const mosaic_attention_unit *u, const limits *l, const extent *e, int64_t from,
-                    int64_t to)
+static inline span visible(const mosaic_attention_unit *u, const limits *l, const extent *e,
+                           int64_t from, int64_t to)
 {
     span s = {from, to, u->keep.data || u->bias.data || u->slope};
     if (!any_seen(u, l, e)) return (span){from, from, false};
@@ -285,11 +302,11 @@ static span visible(const mosaic_attention_unit *u, const limits *l, const exten
 /* ---- masks ---------------------------------------------------------------------------------- */
 
 /* What is added to the scores, by lane: bias and slope. */
-static void add_extras(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
-                       float *mask, int64_t width)
+static inline void add_extras(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
+                              float *mask, int64_t width)
 {
     float buffer[BUFFER];
-    double per_unit = 1 / scaling_of(u).unit;
+    double per_unit = 1 / scaling_of(u->scale).unit;
     if (u->bias.data) {
         const float *x = floats_at(&u->bias, p.head, p.query, from, keys, buffer);
         for (int64_t j = 0; j < keys; j++) mask[j * width] = (float)(x[j] * per_unit);
@@ -303,8 +320,8 @@ static void add_extras(const mosaic_attention_unit *u, place p, int64_t from, in
 }
 
 /* -infinity where this query does not see the key. */
-static void hide(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys, float *mask,
-                 int64_t width)
+static inline void hide(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
+                        float *mask, int64_t width)
 {
     if (u->low) {
         int64_t low = u->low[p.query], high = u->high[p.query];
@@ -327,8 +344,8 @@ static void hide(const mosaic_attention_unit *u, place p, int64_t from, int64_t 
 
 /* mask (keys, width) for rows first.. of the group and keys from..; there is room for whole STEPs,
  * and what is beyond rows and keys is 0. */
-static void make_mask(const mosaic_attention_unit *u, int64_t first, int64_t rows, int64_t from,
-                      int64_t keys, float *mask, int64_t width)
+static inline void make_mask(const mosaic_attention_unit *u, int64_t first, int64_t rows,
+                             int64_t from, int64_t keys, float *mask, int64_t width)
 {
     for (int64_t i = 0; i < round_up(keys, STEP) * width; i++) mask[i] = 0;
     place p = place_of(u, first);
