@@ -1,10 +1,12 @@
 /* mpi.c - the MPI transport: libmosaic_mpi.so, opened by plugin.c. Needs nothing but p2p messages.
  *
  * A message is an envelope with the payload behind it, in one MPI message when both fit INLINE (the
- * eager size of shared memory), else the payload follows by itself, without a copy, under a second
- * tag and in pieces that an int can count. The receiver looks at the envelope before it takes the
- * payload, so a message of the wrong size is drained and reported instead of overrunning a buffer.
- * Both sides post payloads in the order of the envelopes, which keeps them paired. */
+ * eager size of shared memory), else the payload follows by itself, without a copy, and in pieces
+ * that an int can count. The receiver looks at the envelope before it takes the payload, so a
+ * message of the wrong size is drained and reported instead of overrunning a buffer.
+ *
+ * A payload has a tag of its own, numbered by the sender and told in the envelope: envelopes that
+ * arrived together may be opened in any order (two payloads under one tag were once swapped). */
 #include <limits.h>
 #include <mpi.h>
 #include <stdio.h>
@@ -13,12 +15,12 @@
 
 #include "comm.h"
 
-enum {
-    HEADER = sizeof(mosaic_envelope),
-    INLINE = 3968,
-    PAYLOAD_TAG = 1 << 27,
-    TAG_LIMIT = 1 << 28
-};
+typedef struct {
+    mosaic_envelope envelope;
+    int64_t payload_tag;
+} header;
+
+enum { HEADER = sizeof(header), INLINE = 3968, PAYLOAD_TAG = 1 << 27, TAG_LIMIT = 1 << 28 };
 
 typedef struct message {
     struct message *next; /* in the list of spares */
@@ -82,12 +84,11 @@ static int64_t piece_bytes(void)
     return bytes = given > 0 && given < INT_MAX ? given : 1 << 30;
 }
 
-/* Sends or receives the payload, all pieces at once. */
-static mosaic_status post_payload(mosaic_transfer *t, char *data, int64_t bytes)
+/* Sends or receives the payload, all pieces at once; they stay in order. */
+static mosaic_status post_payload(mosaic_transfer *t, char *data, int64_t bytes, int tag)
 {
     message *m = t->native;
     int64_t piece = piece_bytes(), count = (bytes + piece - 1) / piece;
-    int tag = t->tag | PAYLOAD_TAG;
     m->pieces = malloc((size_t)count * sizeof *m->pieces);
     if (!m->pieces) return core->fail(MOSAIC_ENOMEM, "mpi: no memory for a message");
     for (int64_t at = 0; at < bytes; at += piece) {
@@ -104,13 +105,16 @@ static mosaic_status post_payload(mosaic_transfer *t, char *data, int64_t bytes)
 
 static mosaic_status start_send(mosaic_transfer *t, message *m)
 {
+    static int64_t sent;
     int64_t bytes = t->envelope.bytes;
     bool together = bytes <= INLINE;
-    memcpy(m->buffer, &t->envelope, HEADER);
+    header h = {t->envelope, PAYLOAD_TAG | (sent++ & (PAYLOAD_TAG - 1))};
+    memcpy(m->buffer, &h, HEADER);
     if (together && bytes) memcpy(m->buffer + HEADER, mosaic_data(&t->packed), (size_t)bytes);
     MPI_TRY(MPI_Isend(m->buffer, HEADER + (together ? (int)bytes : 0), MPI_BYTE, t->world_peer,
                       t->tag, job, &m->envelope));
-    return together ? MOSAIC_OK : post_payload(t, mosaic_data(&t->packed), bytes);
+    if (together) return MOSAIC_OK;
+    return post_payload(t, mosaic_data(&t->packed), bytes, (int)h.payload_tag);
 }
 
 static mosaic_status start(mosaic_transfer *t)
@@ -126,7 +130,9 @@ static mosaic_status start(mosaic_transfer *t)
 /* The envelope of a receive has come: take the payload out of it, or go and get it. */
 static mosaic_status open_envelope(mosaic_transfer *t, message *m)
 {
-    memcpy(&t->arrived, m->buffer, HEADER);
+    header h;
+    memcpy(&h, m->buffer, HEADER);
+    t->arrived = h.envelope;
     int64_t bytes = t->arrived.bytes;
     bool wanted = bytes == t->envelope.bytes;
     if (bytes <= INLINE) {
@@ -135,7 +141,7 @@ static mosaic_status open_envelope(mosaic_transfer *t, message *m)
     }
     if (!wanted && !(m->sink = malloc((size_t)bytes)))
         return core->fail(MOSAIC_ENOMEM, "mpi: no memory to drop %lld bytes", (long long)bytes);
-    return post_payload(t, wanted ? mosaic_data(&t->packed) : m->sink, bytes);
+    return post_payload(t, wanted ? mosaic_data(&t->packed) : m->sink, bytes, (int)h.payload_tag);
 }
 
 static mosaic_status test(mosaic_transfer *t)

@@ -303,14 +303,14 @@ double mosaic_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* How often progress was asked for in vain decides how rude the next try may be: more ranks than
- * cores is usual on a laptop, so after some microseconds the others get the core. */
-static void idle(int64_t tries)
+/* The longer nothing has come, the more the core is left to others: more ranks than cores is usual
+ * on a laptop. (MPI yields by itself while we spin when its launcher knows of that.) A nap takes
+ * 0.1 ms, so it is taken only when that is 1 % of the wait. */
+static void idle(double waited)
 {
-    enum { SPIN = 64, YIELD = 4096, NAP_MICROSECONDS = 50 };
-    if (tries > YIELD)
-        usleep(NAP_MICROSECONDS);
-    else if (tries > SPIN)
+    if (waited > 10e-3)
+        usleep(50);
+    else if (waited > 50e-6)
         sched_yield();
 }
 
@@ -319,9 +319,9 @@ mosaic_status mosaic_request_wait(mosaic_request *r, double seconds)
     mosaic_endpoint *e = r->comm->endpoint;
     if (r->status != MOSAIC_OK) mosaic_progress(e);
     if (r->status == MOSAIC_PENDING && seconds > 0 && !e->transport->alone) {
-        double end = mosaic_now() + seconds;
-        for (int64_t tries = 0; r->status == MOSAIC_PENDING && mosaic_now() < end; tries++) {
-            idle(tries);
+        double start = mosaic_now(), waited = 0;
+        while (r->status == MOSAIC_PENDING && (waited = mosaic_now() - start) < seconds) {
+            idle(waited);
             mosaic_progress(e);
         }
     }

@@ -1,4 +1,4 @@
-/* unload.c - in sanitizer builds nothing is unloaded, so that a leak report knows whose memory it is.
+/* unload.c - in sanitizer builds nothing is unloaded: a leak report knows whose memory it is.
  *
  * Open MPI closes its components at the end; what they leak would come from "unknown module", which
  * no suppression matches (spec/support/leaks.txt). */

@@ -40,6 +40,8 @@ describe("mistakes are found on every rank before the first message:", function(
     refused("all_to_all: the sizes add up to 7, but axis 2 of f32 [2,6]", function(comm)
       comm:all_to_all(x, { split_axis = 2, concat_axis = 1, split_sizes = { 3, 3, 1 } })
     end)
+    refused("sendrecv: the shape of what arrives is missing",
+      function(comm) comm:sendrecv(nil, nil, (comm.rank + 1) % 3) end)
     refused("scatter: sizes must be a list of 3 sizes, one per rank, got nil",
       function(comm) comm:scatter(x, 1, 0) end)
   end)

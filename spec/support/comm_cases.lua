@@ -263,6 +263,23 @@ case("sends along an open chain, where the ends have one neighbour", function(co
   same(from and filled(from, { 4 }):flat() or {}, got)
 end)
 
+case("keeps messages with one tag in order, many and large ones too", function(comm)
+  local next_rank, previous = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+  for round = 1, 10 do
+    local requests = {}
+    for k = 1, 6 do
+      local x = mosaic.full({ k % 2 == 0 and 3 or 3000 }, comm.rank * 100 + round * 10 + k)
+      requests[k] = comm:sendrecv(x, next_rank, previous, nil, { async = true })
+    end
+    for k = 6, 1, -1 do
+      local expected = previous * 100 + round * 10 + k
+      local got = requests[k]:wait()
+      assert.equal(expected, got:get(1))
+      assert.equal(expected, got:get(-1))
+    end
+  end
+end)
+
 -- several at once -------------------------------------------------------------------------------
 
 case("completes collectives in any order of waiting", function(comm)
@@ -288,6 +305,18 @@ case("polls with test until a message is there", function(comm)
   local request = comm:all_gather(filled(comm.rank, { 1 }), 1, nil, { async = true })
   while not request:test() do end
   assert.equal(comm.size, request:wait():numel())
+end)
+
+case("makes progress while it is polled", function(comm)
+  local request = comm:barrier { async = true }
+  if comm.transport == "mpi" or comm.size == 1 then
+    while comm:poll() > 0 do end
+    assert.is_true(request:test())
+  else
+    assert.equal(1, comm:poll()) -- the other virtual ranks need their turn
+  end
+  request:wait()
+  assert.equal(0, comm:poll())
 end)
 
 -- groups ----------------------------------------------------------------------------------------

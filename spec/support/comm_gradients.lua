@@ -117,6 +117,12 @@ case("walks back through a chain of operations, started asynchronously", functio
   end, filled(comm.rank, { 2 }))
 end)
 
+case("computes again what a checkpoint did not keep, messages included", function(comm)
+  check(comm, function(x)
+    return mosaic.checkpoint(function(y) return comm:all_reduce(y * 2) * 3 end, x)
+  end, filled(comm.rank, { 3 }))
+end)
+
 case("records nothing under no_grad, nor for integers", function(comm)
   local x = filled(comm.rank, { 2 }):requires_grad_()
   assert.is_nil(mosaic.no_grad(function() return comm:all_reduce(x).edge end))

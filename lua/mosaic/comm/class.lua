@@ -5,9 +5,12 @@
 --   comm:counters()                         the same for every kind of operation that was used
 --   comm:reset_counters()
 --
+--   comm:poll()                             messages make progress; how many operations are under way
+--
 -- Every operation takes `async = true` in its options and then returns a request, whose :wait() gives
--- the result. All ranks of a communicator must start the same collectives in the same order (also in
--- backward: equal programs do); they may wait for them in any order.
+-- the result; the tensors must not be written before that. Call comm:poll() between the pieces of a
+-- long computation: messages do not move by themselves. All ranks of a communicator must start the same
+-- collectives in the same order (also in backward: equal programs do); they may wait in any order.
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
@@ -61,6 +64,11 @@ end
 
 function Comm:reset_counters()
   C.mosaic_comm_counters_reset(self.handle)
+end
+
+--- Lets every operation of this rank make progress; returns how many are still under way.
+function Comm:poll()
+  return C.mosaic_comm_poll(self.handle)
 end
 
 --- A rank of this communicator.

@@ -49,7 +49,12 @@ end
 
 --- The C view that will hold what arrives; size 0 where nothing does.
 local function new_result(x, from, shape, options)
-  local like = from and (shape or x and x.shape) or { 0 }
+  if from and not shape and x and not options.dtype then -- the usual case, in a hurry
+    local c = Tensor.blank()
+    check.call("mosaic_tensor_new", c, x.c.dtype, x.c.ndim, x.c.size, nil)
+    return c
+  end
+  local like = from and (shape or x and x.shape) or not from and { 0 }
   if not like then check.fail "sendrecv: the shape of what arrives is missing" end
   return create.empty { dtype = options.dtype or x and x.dtype, unpack(like) }.c
 end
@@ -67,7 +72,8 @@ end
 --- sendrecv on checked arguments.
 function exchange(comm, x, to, from, shape, tag, options)
   local call = record.begin(comm, "sendrecv", to and x or nil, sendrecv_back,
-    { to = to, from = from, shape = x and x.shape, tag = tag, out = new_result(x, from, shape, options) })
+    { to = to, from = from, tag = tag, out = new_result(x, from, shape, options) })
+  call.shape = call.node and x and x.shape
   return record.run(call, options, call.out, from or -1, to and x.c or nil, to or -1, tag, call.mark)
 end
 

@@ -8,6 +8,7 @@
 -- programs also walk back through the same operations in the same order.
 -- The loss is understood as the sum over the ranks of what each calls backward on.
 local bit = require "bit"
+local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local state = require "mosaic.state"
 local tape = require "mosaic.autograd.tape"
@@ -15,6 +16,7 @@ local create = require "mosaic.tensor.create"
 local Tensor = require "mosaic.tensor"
 local Request = require "mosaic.comm.request"
 
+local LAST_FLOAT = C.MOSAIC_DTYPE_F16
 local WANTS, SILENT = 1, 2 -- marks on messages: "my input wants a gradient", "I do not record"
 
 local function zeros_like(edge)
@@ -58,7 +60,7 @@ local record = {}
 -- messages. `fields` has what backward(call, g) and after(call, result) -> result need, but no tensors.
 function record.begin(comm, name, x, backward, fields)
   local call = fields or {}
-  local differs = not x or x.dtype:find "f" ~= nil -- integers have no gradient
+  local differs = not x or x.c.dtype <= LAST_FLOAT -- integers have no gradient
   local recording = state.current.recording and differs
   local edge = recording and x and x.edge or false
   call.comm, call.name, call.backward = comm, name, backward
