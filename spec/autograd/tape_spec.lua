@@ -79,6 +79,24 @@ describe("the tape", function()
     end)
   end)
 
+  it("leaves nothing half-summed behind when a walk fails", function()
+    local broken = true
+    local fragile = mosaic.autograd.Function("fragile", {
+      forward = function(_, x) return x * 1 end,
+      backward = function(_, g)
+        if broken then error "no gradient today" end
+        return g
+      end,
+    })
+    local x = leaf { 1 }
+    local y = fragile(x * 3)
+    assert.is_false(pcall(function() (x * y):backward(nil, { retain_graph = true }) end))
+    assert.is_nil(x.grad)
+    broken = false;
+    (y * 2):backward()
+    assert.same({ 6 }, x.grad:tolist())
+  end)
+
   it("differentiates views", function()
     local x = mosaic.arange(1, 24, { dtype = "f64" }):view(2, 3, 4):clone():requires_grad_()
     local cases = {

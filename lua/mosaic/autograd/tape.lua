@@ -149,9 +149,26 @@ local function run(node, keep)
   for _, edge in pairs(node.outputs) do arrived = arrived or edge.grad ~= nil end
   if arrived then node.rule(node) end
   for _, edge in pairs(node.outputs) do edge.grad = nil end
-  if not keep then
-    for i = 1, #node do node[i] = nil end
-    node.out, node.saved, node.context, node.spent = nil, nil, nil, true
+  if keep then return end
+  for key in pairs(node) do
+    if type(key) == "number" then node[key] = nil end
+  end
+  node.out, node.saved, node.context, node.spent = nil, nil, nil, true
+end
+
+--- After an error: nothing half-summed may be left for the next walk.
+local function forget(nodes, leaves)
+  for _, node in ipairs(nodes) do
+    for _, edge in pairs(node.outputs) do edge.grad = nil end
+  end
+  for _, edge in ipairs(leaves) do edge.grad = nil end
+end
+
+local function walk(edges, gradients, nodes, leaves, keep)
+  for i, edge in ipairs(edges) do tape.deposit(edge, gradients[i]) end
+  for _, node in ipairs(nodes) do run(node, keep) end
+  for _, edge in ipairs(leaves) do
+    if edge.grad then settle(edge) end
   end
 end
 
@@ -176,18 +193,15 @@ end
 --- Walks back from several tensors at once; `grads[i]` (nil: 1 for a scalar) starts at roots[i].
 function tape.backward(roots, grads, options)
   options = check.options("backward", options or {}, { "retain_graph" })
-  tape.no_grad(function()
-    local edges = {}
-    for i, t in ipairs(roots) do
-      tape.deposit(t.edge or {}, root_gradient(t, grads and grads[i]))
-      edges[i] = t.edge
-    end
-    local nodes, leaves = collect(edges)
-    for _, node in ipairs(nodes) do run(node, options.retain_graph) end
-    for _, edge in ipairs(leaves) do
-      if edge.grad then settle(edge) end
-    end
-  end)
+  local edges, gradients = {}, {}
+  for i, t in ipairs(roots) do
+    gradients[i], edges[i] = root_gradient(t, grads and grads[i]), t.edge
+  end
+  local nodes, leaves = collect(edges)
+  local ok, message = pcall(tape.no_grad, walk, edges, gradients, nodes, leaves, options.retain_graph)
+  if ok then return end
+  forget(nodes, leaves)
+  error(message, 0)
 end
 
 --- From this tensor back to every leaf; `grad` starts it (default 1 for a scalar).
