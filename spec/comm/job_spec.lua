@@ -55,4 +55,11 @@ describe("an MPI job", function()
     assert(text:find(reason, 1, true), text)
     assert.equal(1, status)
   end)
+
+  it("says so when the plug-in cannot be opened", function()
+    local environment = "OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 MOSAIC_MPI_LIB=/no/such/plugin.so"
+    local text, status = run(environment, nil, "")
+    assert(text:find("comm: MPI is not available here: /no/such/plugin.so: cannot open", 1, true), text)
+    assert.equal(1, status)
+  end)
 end)
