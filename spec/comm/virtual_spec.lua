@@ -183,6 +183,19 @@ describe("virtual ranks", function()
     assert.equal(294, sums[300])
   end)
 
+  it("may hold 1024 communicators at a time, and any number one after the other", function()
+    mosaic.virtual(2, function(comm)
+      local held = {}
+      for i = 1, 1023 do held[i] = comm:split(0) end
+      assert.equal(1023, #held)
+      fails("split: more than 1024 live communicators", function() comm:split(0) end)
+      for i = 1, 1023 do held[i] = nil end
+      collectgarbage()
+      collectgarbage()
+      assert.equal(2, comm:split(0):all_reduce(mosaic.ones { 1 }):item())
+    end)
+  end)
+
   it("free their memory when they are gone", function()
     local heap = require "mosaic.heap"
     local C = require "mosaic.ffi"
