@@ -17,6 +17,7 @@
 -- or which adds to the scores:
 --   alibi = slopes           -slope (query position - key position), one slope a head; no gradient
 --   bias = tensor            broadcasts like keep; differentiable
+-- Keys that no query sees cost nothing; what they hold must still be finite.
 --
 -- Strategies use the pieces, which record nothing: forward, delta, backward, merge_.
 local ffi = require "ffi"

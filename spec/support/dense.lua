@@ -1,6 +1,6 @@
 --- The truth about attention: every score, in plain Lua doubles, nothing skipped, nothing tiled.
 --
---   dense.attention(q, k, v, options) -> { out = list, lse = list, p = list, ... }
+--   dense.attention(q, k, v, options) -> { out = list, lse = list }
 --   dense.gradients(q, k, v, dout, dlse, options) -> { dq = list, dk = list, dv = list, dbias = list }
 --
 -- q, k, v are tensors as mosaic.sdpa takes them, and so are the options; dout and dlse are flat lists
@@ -110,21 +110,31 @@ local function softmax_row(scores, nk)
   return p, lse
 end
 
---- Visits every query with its probabilities: f(row, p, lse, b, h, kv, i, q, k, v, d, nk, scale).
+--- Visits every query: f(row, keys, added, query). Queries are counted over everything, the query's
+-- first key is number `keys` of all keys, added[j] joins the score of key j (false: not seen).
+function dense.each_score(q, k, options, f)
+  local _, kv_heads, nk = sizes(k.shape)
+  local extra = masker(q.shape, nk, options)
+  each_query(q.shape, kv_heads, function(b, h, kv, i, row)
+    local added = {}
+    for j = 1, nk do added[j] = extra(b, h, i, j - 1) or false end
+    f(row, kv * nk, added, { b = b, h = h, i = i })
+  end)
+end
+
+--- Visits every query with its probabilities: f(values, query).
 local function each_softmax(q, k, v, options, f)
   local _, _, _, d = sizes(q.shape)
-  local _, kv_heads, nk = sizes(k.shape)
-  local scale, added = options.scale or 1 / math.sqrt(d), masker(q.shape, nk, options)
-  local values = { q = q:flat(), k = k:flat(), v = v:flat(), d = d, nk = nk, scale = scale }
-  each_query(q.shape, kv_heads, function(b, h, kv, i, row)
+  local scale, nk = options.scale or 1 / math.sqrt(d), k.shape[#k.shape - 1]
+  local values = { q = q:flat(), k = k:flat(), v = v:flat(), d = d, scale = scale }
+  dense.each_score(q, k, options, function(row, keys, added, query)
     local scores = {}
-    for j = 0, nk - 1 do
-      local extra = added(b, h, i, j)
-      scores[j + 1] = extra and
-        scale * dot(values.q, row * d, values.k, (kv * nk + j) * d, d) + extra
+    for j = 1, nk do
+      scores[j] = added[j] and scale * dot(values.q, row * d, values.k, (keys + j - 1) * d, d) + added[j]
     end
-    local p, lse = softmax_row(scores, nk)
-    f(values, { row = row, p = p, lse = lse, b = b, h = h, i = i, keys = kv * nk })
+    query.row, query.keys = row, keys
+    query.p, query.lse = softmax_row(scores, nk)
+    f(values, query)
   end)
 end
 
