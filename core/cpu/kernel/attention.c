@@ -1,7 +1,7 @@
 /* attention.c - attention forward: a chunk of queries against one block of keys after the other.
  *
  * Per tile and block: scores and their exact maximum, rescaling, probabilities, values. */
-#include "attention_tile.h"
+#include "attention_mask.h"
 
 enum { BLOCK = 128 }; /* keys: K, V and scores of a block stay in the caches */
 
@@ -55,7 +55,8 @@ static void open_tile(const mosaic_attention_unit *u, tile *t)
 {
     int64_t width = t->vectors * VEC_LANES;
     t->limits = limits_of(u, t->first, t->rows);
-    pack_lanes(t->q, width, u, &u->q, t->first, t->rows, scaling_of(u->scale).power);
+    pack_lanes(t->q, width, u, &u->q, t->first, t->rows);
+    scale_vectors(t->q, u->d * t->vectors, vec_set(scaling_of(u->scale).power));
     for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->out[i] = 0;
     for (int64_t i = 0; i < width; i++) {
         t->top[i] = -FLT_MAX; /* finite, so that -infinity less it is -infinity */
@@ -161,25 +162,28 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
     }
 }
 
-/* out / sum and log sum, to where they belong. */
+/* out / sum and top + log sum, to where they belong. */
 static void close_tile(const mosaic_attention_unit *u, tile *t)
 {
-    const int64_t width = t->vectors * VEC_LANES;
+    const int64_t width = t->vectors * VEC_LANES, d = u->d;
     const double unit = scaling_of(u->scale).unit;
-    float whole[TILE] __attribute__((aligned(64))), rest[TILE] __attribute__((aligned(64)));
+    float whole[TILE] __attribute__((aligned(64))) = {0};
+    float rest[TILE] __attribute__((aligned(64))) = {0};
     for (int64_t i = 0; i < width; i += VEC_LANES) {
-        vec n, fraction = vec_log2(vec_load(t->sum + i), &n);
+        vec sum = vec_load(t->sum + i), n, fraction = vec_log2(sum, &n);
         vec_store(whole + i, n);
         vec_store(rest + i, fraction);
+        /* where nothing was seen sum and out are 0 */
+        vec factor = vec_set(1) / vec_max(sum, vec_set(FLT_MIN));
+        for (int64_t c = 0; c < d; c++)
+            vec_store(t->out + c * width + i, vec_load(t->out + c * width + i) * factor);
     }
+    unpack_lanes(&u->out, u, t->first, t->rows, t->out, width, false);
     place p = place_of(u, t->first);
     for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p)) {
-        bool empty = t->sum[lane] == 0;
-        float factor = empty ? 0 : 1 / t->sum[lane];
         double *lse = (double *)(void *)u->lse.data + mosaic_rows_at(&u->lse, p.head, p.query, 0);
-        double log2_sum = (double)whole[lane] + (double)rest[lane];
-        *lse = empty ? -INFINITY : (double)t->top[lane] * unit + log2_sum * LN2;
-        write_floats(&u->out, p.head, p.query, t->out + lane, width, u->d, factor, false);
+        double log_sum = ((double)whole[lane] + (double)rest[lane]) * LN2;
+        *lse = t->sum[lane] == 0 ? -INFINITY : (double)t->top[lane] * unit + log_sum;
     }
 }
 

@@ -6,7 +6,7 @@
  * has to be transposed in registers. K, V and their gradients stay packed for the whole chunk.
  * Every element is one chain of additions in the order of keys (dq) or queries (dk, dv), however
  * the work is cut; only dq is rounded once more per chunk, whose size depends on d alone. */
-#include "attention_tile.h"
+#include "attention_mask.h"
 
 enum { BLOCK = 64, MOST_KEYS = 2048, CACHE_FLOATS = 192 * 1024 };
 
@@ -198,8 +198,9 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
     int64_t width = t->vectors * VEC_LANES;
     pack_rows(t->q_rows, w->columns, u, &u->q, first, rows);
     pack_rows(t->dout_rows, w->columns, u, &u->dout, first, rows);
-    pack_lanes(t->q, width, u, &u->q, first, rows, scaling_of(u->scale).power);
-    pack_lanes(t->dout, width, u, &u->dout, first, rows, 1);
+    pack_lanes(t->q, width, u, &u->q, first, rows);
+    scale_vectors(t->q, u->d * t->vectors, vec_set(scaling_of(u->scale).power));
+    pack_lanes(t->dout, width, u, &u->dout, first, rows);
     for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->dq[i] = 0;
     double unit = scaling_of(u->scale).unit;
     place p = place_of(u, first);
@@ -221,10 +222,8 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
 
 static void close_tile(const mosaic_attention_unit *u, const tile *t, bool add)
 {
-    int64_t width = t->vectors * VEC_LANES;
-    place p = place_of(u, t->first);
-    for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p))
-        write_floats(&u->dq, p.head, p.query, t->dq + lane, width, u->d, (float)u->scale, add);
+    scale_vectors(t->dq, u->d * t->vectors, vec_set((float)u->scale));
+    unpack_lanes(&u->dq, u, t->first, t->rows, t->dq, t->vectors * VEC_LANES, add);
 }
 
 static void open_chunk(const mosaic_attention_unit *u, const mosaic_attention_part *part,
@@ -242,8 +241,8 @@ static void close_chunk(const mosaic_attention_unit *u, const mosaic_attention_p
 {
     for (int64_t j = part->key_from; j < part->key_to; j++) {
         int64_t at = (j - part->key_from) * w->columns;
-        write_floats(&u->dk, 0, j, w->dk + at, 1, u->d, (float)u->scale, u->accumulate);
-        write_floats(&u->dv, 0, j, w->dv + at, 1, u->d, 1, u->accumulate);
+        write_floats(&u->dk, 0, j, w->dk + at, u->d, (float)u->scale, u->accumulate);
+        write_floats(&u->dv, 0, j, w->dv + at, u->d, 1, u->accumulate);
     }
 }
 

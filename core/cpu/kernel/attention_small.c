@@ -47,41 +47,18 @@ static mosaic_rows rows_of(call *c, const mosaic_tensor *a, const problems *p, i
                          .column = a->stride[4]};
 }
 
-/* Four lanes of to (count, lanes) from a row each, and back. */
-VEC_INLINE void lanes_from_rows(float *to, const float *const from[4], int64_t count)
-{
-    int64_t c = 0;
-    for (; c + 4 <= count; c += 4, to += 4 * VEC_LANES)
-        vec_transpose4((float *[]){to, to + VEC_LANES, to + 2 * VEC_LANES, to + 3 * VEC_LANES},
-                       (const float *[]){from[0] + c, from[1] + c, from[2] + c, from[3] + c});
-    for (; c < count; c++, to += VEC_LANES)
-        for (int r = 0; r < 4; r++) to[r] = from[r][c];
-}
-
-VEC_INLINE void rows_from_lanes(float *const to[4], const float *from, int64_t count)
-{
-    int64_t c = 0;
-    for (; c + 4 <= count; c += 4, from += 4 * VEC_LANES)
-        vec_transpose4(
-            (float *[]){to[0] + c, to[1] + c, to[2] + c, to[3] + c},
-            (const float *[]){from, from + VEC_LANES, from + 2 * VEC_LANES, from + 3 * VEC_LANES});
-    for (; c < count; c++, from += VEC_LANES)
-        for (int r = 0; r < 4; r++) to[r][c] = from[r];
-}
-
 /* to (rows, d, lanes) <- a; lanes without a problem are 0. */
 static void load_lanes(float *to, call *c, const mosaic_tensor *a, const problems *p)
 {
-    static const float zeros[BUFFER];
     float buffer[4][BUFFER];
     mosaic_rows at[4];
     int64_t d = a->size[4];
     for (int lane = 0; lane < VEC_LANES; lane += 4) {
-        for (int r = 0; r < 4; r++) at[r] = rows_of(c, a, p, lane + r, zeros);
+        for (int r = 0; r < 4; r++) at[r] = rows_of(c, a, p, lane + r, nothing);
         for (int64_t n = 0; n < a->size[3]; n++) {
             const float *from[4];
             for (int r = 0; r < 4; r++) from[r] = floats_at(&at[r], 0, n, 0, d, buffer[r]);
-            lanes_from_rows(to + n * d * VEC_LANES + lane, from, d);
+            columns_from_rows(to + n * d * VEC_LANES + lane, VEC_LANES, from, d);
         }
     }
 }
@@ -100,9 +77,9 @@ static void store_lanes(const mosaic_tensor *a, call *c, const float *from, cons
             float *to[4];
             for (int r = 0; r < 4; r++)
                 to[r] = direct ? (float *)(void *)at[r].data + n * at[r].row : buffer[r];
-            rows_from_lanes(to, from + n * d * VEC_LANES + lane, d);
+            rows_from_columns(to, from + n * d * VEC_LANES + lane, VEC_LANES, d);
             for (int r = 0; !direct && r < 4 && lane + r < p->count; r++)
-                write_floats(&at[r], 0, n, buffer[r], 1, d, 1, add);
+                write_floats(&at[r], 0, n, buffer[r], d, 1, add);
         }
     }
 }

@@ -125,13 +125,13 @@ VEC_INLINE const float *floats_at(const mosaic_rows *m, int64_t head, int64_t ro
     return convert_floats(m, at, count, buffer);
 }
 
-/* (head, row) <- factor * from, or added to it; d floats, `step` apart in from. */
+/* (head, row) <- factor * from (d), or added to it. */
 static inline void write_floats(const mosaic_rows *to, int64_t head, int64_t row, const float *from,
-                                int64_t step, int64_t d, float factor, bool add)
+                                int64_t d, float factor, bool add)
 {
     float *x = (float *)(void *)to->data + mosaic_rows_at(to, head, row, 0);
     for (int64_t c = 0; c < d; c++)
-        x[c * to->column] = from[c * step] * factor + (add ? x[c * to->column] : 0);
+        x[c * to->column] = from[c] * factor + (add ? x[c * to->column] : 0);
 }
 
 /* A row of the group is a query of one of its heads. */
@@ -148,18 +148,71 @@ static inline place next_place(const mosaic_attention_unit *u, place p)
     return p.query + 1 < u->nq ? (place){p.head, p.query + 1} : (place){p.head + 1, 0};
 }
 
-/* to (d, width) <- factor times rows first.. of the group, transposed; lanes beyond them are 0. */
-static inline void pack_lanes(float *to, int64_t width, const mosaic_attention_unit *u,
-                              const mosaic_rows *from, int64_t first, int64_t rows, float factor)
+static const float nothing[BUFFER]; /* the row of a lane or key that is not there */
+
+/* Four rows become columns of to, whose rows are `step` long, and back. */
+VEC_INLINE void columns_from_rows(float *to, int64_t step, const float *const from[4],
+                                  int64_t count)
 {
-    float buffer[BUFFER];
+    int64_t c = 0;
+    for (; c + 4 <= count; c += 4, to += 4 * step)
+        vec_transpose4((float *[]){to, to + step, to + 2 * step, to + 3 * step},
+                       (const float *[]){from[0] + c, from[1] + c, from[2] + c, from[3] + c});
+    for (; c < count; c++, to += step)
+        for (int r = 0; r < 4; r++) to[r] = from[r][c];
+}
+
+VEC_INLINE void rows_from_columns(float *const to[4], const float *from, int64_t step,
+                                  int64_t count)
+{
+    int64_t c = 0;
+    for (; c + 4 <= count; c += 4, from += 4 * step)
+        vec_transpose4((float *[]){to[0] + c, to[1] + c, to[2] + c, to[3] + c},
+                       (const float *[]){from, from + step, from + 2 * step, from + 3 * step});
+    for (; c < count; c++, from += step)
+        for (int r = 0; r < 4; r++) to[r][c] = from[r];
+}
+
+/* x (count vectors) <- factor * x */
+VEC_INLINE void scale_vectors(float *x, int64_t count, vec factor)
+{
+    for (int64_t i = 0; i < count * VEC_LANES; i += VEC_LANES)
+        vec_store(x + i, vec_load(x + i) * factor);
+}
+
+/* to (d, width) <- rows first.. of the group, transposed; lanes beyond them are 0. */
+static inline void pack_lanes(float *to, int64_t width, const mosaic_attention_unit *u,
+                              const mosaic_rows *from, int64_t first, int64_t rows)
+{
+    float buffer[4][BUFFER];
     place p = place_of(u, first);
-    for (int64_t lane = 0; lane < rows; lane++, p = next_place(u, p)) {
-        const float *x = floats_at(from, p.head, p.query, 0, u->d, buffer);
-        for (int64_t c = 0; c < u->d; c++) to[c * width + lane] = x[c] * factor;
+    for (int64_t lane = 0; lane < width; lane += 4) {
+        const float *x[4] = {nothing, nothing, nothing, nothing};
+        for (int r = 0; r < 4 && lane + r < rows; r++, p = next_place(u, p))
+            x[r] = floats_at(from, p.head, p.query, 0, u->d, buffer[r]);
+        columns_from_rows(to + lane, width, x, u->d);
     }
-    for (int64_t c = 0; rows < width && c < u->d; c++)
-        for (int64_t lane = rows; lane < width; lane++) to[c * width + lane] = 0;
+}
+
+/* Rows first.. of the group <- from (d, width), transposed, or added to them. */
+static inline void unpack_lanes(const mosaic_rows *to, const mosaic_attention_unit *u,
+                                int64_t first, int64_t rows, const float *from, int64_t width,
+                                bool add)
+{
+    float buffer[4][BUFFER];
+    const bool direct = to->column == 1 && !add;
+    place p = place_of(u, first);
+    for (int64_t lane = 0; lane < rows; lane += 4) {
+        place at[4];
+        float *x[4] = {buffer[0], buffer[1], buffer[2], buffer[3]};
+        for (int r = 0; r < 4 && lane + r < rows; r++, p = next_place(u, p)) {
+            at[r] = p;
+            if (direct) x[r] = (float *)(void *)to->data + mosaic_rows_at(to, p.head, p.query, 0);
+        }
+        rows_from_columns(x, from + lane, width, u->d);
+        for (int r = 0; !direct && r < 4 && lane + r < rows; r++)
+            write_floats(to, at[r].head, at[r].query, buffer[r], u->d, 1, add);
+    }
 }
 
 /* to (rows, columns) <- rows first.. of the group; columns beyond d are 0. */
@@ -179,17 +232,12 @@ static inline void pack_rows(float *to, int64_t columns, const mosaic_attention_
 static inline void pack_keys(float *to, const mosaic_attention_unit *u, const mosaic_rows *from,
                              int64_t first, int64_t keys)
 {
-    float buffer[BUFFER];
-    for (int64_t j = 0; j < keys; j += STEP) {
-        for (int64_t r = 0; r < STEP; r++) {
-            float *panel = to + j * u->d + r;
-            if (j + r >= keys) {
-                for (int64_t c = 0; c < u->d; c++) panel[c * STEP] = 0;
-                continue;
-            }
-            const float *x = floats_at(from, 0, first + j + r, 0, u->d, buffer);
-            for (int64_t c = 0; c < u->d; c++) panel[c * STEP] = x[c];
-        }
+    float buffer[4][BUFFER];
+    for (int64_t j = 0; j < round_up(keys, STEP); j += 4) {
+        const float *x[4] = {nothing, nothing, nothing, nothing};
+        for (int r = 0; r < 4 && j + r < keys; r++)
+            x[r] = floats_at(from, 0, first + j + r, 0, u->d, buffer[r]);
+        columns_from_rows(to + j / STEP * STEP * u->d + j % STEP, STEP, x, u->d);
     }
 }
 
@@ -205,153 +253,6 @@ static inline void pack_channels(float *to, int64_t height, const mosaic_attenti
         for (int64_t c = 0; c < whole; c += STEP, at += height * STEP)
             for (int r = 0; r < STEP; r++) at[r] = x[c + r];
         for (int r = 0; whole < u->d && r < STEP; r++) at[r] = whole + r < u->d ? x[whole + r] : 0;
-    }
-}
-
-/* ---- who sees what -------------------------------------------------------------------------- */
-
-/* What the queries of a tile may see: each from low to high, and its own document. Of several
- * queries: the narrowest and the widest. Unused where the unit has no such mask. */
-typedef struct {
-    int64_t low_min, low_max, high_min, high_max, document_min, document_max;
-} limits;
-
-/* Positions and documents of some keys. */
-typedef struct {
-    int64_t position_min, position_max, document_min, document_max;
-} extent;
-
-/* Keys from..to - 1, all of them that the tile can see and few others. */
-typedef struct {
-    int64_t from, to;
-    bool masked; /* not every query sees every key, or something is added to scores */
-} span;
-
-static inline limits limits_of(const mosaic_attention_unit *u, int64_t first, int64_t rows)
-{
-    limits l = {INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN};
-    place p = place_of(u, first);
-    for (int64_t r = 0; r < rows; r++, p = next_place(u, p)) {
-        if (u->low) {
-            l.low_min = min_i64(l.low_min, u->low[p.query]);
-            l.low_max = max_i64(l.low_max, u->low[p.query]);
-            l.high_min = min_i64(l.high_min, u->high[p.query]);
-            l.high_max = max_i64(l.high_max, u->high[p.query]);
-        }
-        if (u->q_document) {
-            int64_t id = u->q_document[p.query * u->q_document_step];
-            l.document_min = min_i64(l.document_min, id);
-            l.document_max = max_i64(l.document_max, id);
-        }
-    }
-    return l;
-}
-
-static inline extent extent_of(const mosaic_attention_unit *u, int64_t from, int64_t to)
-{
-    extent e = {INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN};
-    for (int64_t j = from; u->low && j < to; j++) {
-        e.position_min = min_i64(e.position_min, u->k_position[j]);
-        e.position_max = max_i64(e.position_max, u->k_position[j]);
-    }
-    for (int64_t j = from; u->q_document && j < to; j++) {
-        e.document_min = min_i64(e.document_min, u->k_document[j * u->k_document_step]);
-        e.document_max = max_i64(e.document_max, u->k_document[j * u->k_document_step]);
-    }
-    return e;
-}
-
-/* Can any of these queries see any of these keys? */
-static inline bool any_seen(const mosaic_attention_unit *u, const limits *l, const extent *e)
-{
-    if (u->low && (e->position_max < l->low_min || e->position_min > l->high_max)) return false;
-    return !u->q_document ||
-           (e->document_max >= l->document_min && e->document_min <= l->document_max);
-}
-
-/* Does every one of these queries see every one of these keys? */
-static inline bool all_seen(const mosaic_attention_unit *u, const limits *l, const extent *e)
-{
-    if (u->low && (e->position_min < l->low_max || e->position_max > l->high_min)) return false;
-    return !u->q_document ||
-           (l->document_min == l->document_max && e->document_min == l->document_min &&
-            e->document_max == l->document_min);
-}
-
-static inline bool key_seen(const mosaic_attention_unit *u, const limits *l, int64_t key)
-{
-    extent e = extent_of(u, key, key + 1);
-    return any_seen(u, l, &e);
-}
-
-/* What of keys from..to - 1, whose extent is e, a tile has to work on. Starts at a whole STEP. */
-static inline span visible(const mosaic_attention_unit *u, const limits *l, const extent *e,
-                           int64_t from, int64_t to)
-{
-    span s = {from, to, u->keep.data || u->bias.data || u->slope};
-    if (!any_seen(u, l, e)) return (span){from, from, false};
-    if (all_seen(u, l, e)) return s;
-    while (s.to > from && !key_seen(u, l, s.to - 1)) s.to--;
-    while (s.from < s.to && !key_seen(u, l, s.from)) s.from++;
-    s.from = from + (s.from - from) / STEP * STEP;
-    extent rest = extent_of(u, s.from, s.to);
-    s.masked = s.masked || !all_seen(u, l, &rest);
-    return s;
-}
-
-/* ---- masks ---------------------------------------------------------------------------------- */
-
-/* What is added to the scores, by lane: bias and slope. */
-static inline void add_extras(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
-                              float *mask, int64_t width)
-{
-    float buffer[BUFFER];
-    double per_unit = 1 / scaling_of(u->scale).unit;
-    if (u->bias.data) {
-        const float *x = floats_at(&u->bias, p.head, p.query, from, keys, buffer);
-        for (int64_t j = 0; j < keys; j++) mask[j * width] = (float)(x[j] * per_unit);
-    }
-    if (u->slope) {
-        double slope = u->slope[p.head] * per_unit;
-        const int64_t *position = u->k_position + from;
-        for (int64_t j = 0; j < keys; j++)
-            mask[j * width] -= (float)(slope * (double)(u->q_position[p.query] - position[j]));
-    }
-}
-
-/* -infinity where this query does not see the key. */
-static inline void hide(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
-                        float *mask, int64_t width)
-{
-    if (u->low) {
-        int64_t low = u->low[p.query], high = u->high[p.query];
-        const int64_t *position = u->k_position + from;
-        for (int64_t j = 0; j < keys; j++)
-            if (position[j] < low || position[j] > high) mask[j * width] = -INFINITY;
-    }
-    if (u->q_document) {
-        int64_t id = u->q_document[p.query * u->q_document_step];
-        const int64_t *ids = u->k_document + from * u->k_document_step;
-        for (int64_t j = 0; j < keys; j++)
-            if (ids[j * u->k_document_step] != id) mask[j * width] = -INFINITY;
-    }
-    if (u->keep.data) {
-        const char *keep = u->keep.data + mosaic_rows_at(&u->keep, p.head, p.query, from);
-        for (int64_t j = 0; j < keys; j++)
-            if (!keep[j * u->keep.column]) mask[j * width] = -INFINITY;
-    }
-}
-
-/* mask (keys, width) for rows first.. of the group and keys from..; there is room for whole STEPs,
- * and what is beyond rows and keys is 0. */
-static inline void make_mask(const mosaic_attention_unit *u, int64_t first, int64_t rows,
-                             int64_t from, int64_t keys, float *mask, int64_t width)
-{
-    for (int64_t i = 0; i < round_up(keys, STEP) * width; i++) mask[i] = 0;
-    place p = place_of(u, first);
-    for (int64_t lane = 0; lane < rows; lane++, p = next_place(u, p)) {
-        add_extras(u, p, from, keys, mask + lane, width);
-        hide(u, p, from, keys, mask + lane, width);
     }
 }
 
