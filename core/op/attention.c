@@ -223,6 +223,8 @@ mosaic_status mosaic_attention_backward(mosaic_tensor *dq, mosaic_tensor *dk, mo
     MOSAIC_TRY(gradient_output(dk, k, dtype, accumulate, empty));
     MOSAIC_TRY(gradient_output(dv, v, dtype, accumulate, empty));
     if (dbias) MOSAIC_TRY(gradient_output(dbias, options->bias, dtype, accumulate, true));
+    const mosaic_tensor *results[] = {dq, dk, dv}, *operands[] = {q, k, v, dout};
+    for (int i = 0; i < 12; i++) MOSAIC_TRY(check_apart(op, results[i / 4], operands[i % 4]));
     if (empty) return MOSAIC_OK;
 
     call.dout = padded(dout, DIMS);
