@@ -148,7 +148,9 @@ describe("attention refuses", function()
     local out, lse = mosaic.sdpa(x, x, x)
     local delta = mosaic.attention.delta(out, out)
     fails("attention_backward: a result (f64 [3,4]) shares memory with an operand (f64 [3,4])",
-      function() mosaic.attention.backward(out, lse, delta, x, x, x, { into = { x, x:clone(), x:clone() } }) end)
+      function()
+        mosaic.attention.backward(out, lse, delta, x, x, x, { into = { x, x:clone(), x:clone() } })
+      end)
   end)
 
   it("masks that do not", function()
