@@ -63,6 +63,18 @@ describe("the relay of the ranks' stderr", function()
     assert.same({ "[rank 0/4 node1] boom\n" }, written)
   end)
 
+  it("drops mpirun's word on an abort, and what its daemons log after a report", function()
+    local dashes = ("-"):rep(74)
+    local stream, written = recorder()
+    stream:feed("mosaic: rank 0: timed out\n", 1)
+    stream:feed(dashes .. "\nMPI_ABORT was invoked on rank 1\n" .. dashes .. "\n", 1)
+    stream:feed("[vm:12] 1 more process has sent help message\n[vm:12] PMIX ERROR: A\n", 1)
+    stream:feed(report_of(0, "boom") .. "[vm:12] PMIX ERROR: B\n[note] mine\n", 1)
+    stream:close()
+    assert.equal("mosaic: rank 0: timed out\n[vm:12] PMIX ERROR: A\n[note] mine\n[rank 0/4 node1] boom\n",
+      table.concat(written))
+  end)
+
   it("writes ranks as ranges", function()
     assert.equal("0-3,5,7-8", relay.ranges { 8, 0, 1, 2, 3, 7, 5 })
   end)

@@ -61,6 +61,12 @@ function Relay:flush()
   self.pending, self.order, self.latest = {}, {}, nil
 end
 
+--- Does mpirun speak of its own bookkeeping? "[host:pid] ..." is what it and its daemons write.
+function Relay:is_chatter(line)
+  return line:find("orte_base_help_aggregate", 1, true) or line:find "^%[[^%]]+:%d+%] %d+ more process"
+    or self.reported and line:find "^%[[^%] ]+:%d+%] "
+end
+
 --- mpirun frames what it says between two lines of dashes.
 function Relay:pass(line)
   local border = line:match "^%-%-%-%-%-%-%-%-%-%-%-%-%-%-%-%-%-%-%-%-%-*$"
@@ -69,15 +75,17 @@ function Relay:pass(line)
     if border then self:end_frame() end
   elseif border then
     self.frame = { line }
-  else
+  elseif not self:is_chatter(line) then
     self.write(line .. "\n")
   end
 end
 
+--- Whoever aborts has said why; other frames tell what nobody else does, unless a report came before.
 function Relay:end_frame()
-  local text = table.concat(self.frame, "\n") .. "\n"
+  local lines = self.frame
   self.frame = nil
-  if not self.reported then self.write(text) end
+  local abort = lines[2] and lines[2]:find "^MPI_ABORT was invoked"
+  if not self.reported and not abort then self.write(table.concat(lines, "\n") .. "\n") end
 end
 
 --- Takes the text that just arrived.
