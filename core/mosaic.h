@@ -400,8 +400,8 @@ typedef struct {
 /* q (batch..., heads, nq, d), k and v (batch..., kv_heads, nk, d) -> out like q, lse without d: the
  * natural logarithm of the sum of the exponentials of the scores. 0 to 2 batch axes, any strides,
  * heads a multiple of kv_heads, d 1..256. A query that sees no key gets out 0 and lse -infinity.
- * out is f64 for f64 operands and f32 otherwise; lse is always f64, because every probability of the
- * row inherits its error (f32 keeps a sum of 100 to 4e-6 only). */
+ * out is f64 for f64 operands and f32 otherwise; lse is always f64, because every probability of
+ * the row inherits its error (f32 keeps a sum of 100 to 4e-6 only). */
 MOSAIC_API mosaic_status mosaic_attention(mosaic_tensor *out, mosaic_tensor *lse,
                                           const mosaic_tensor *q, const mosaic_tensor *k,
                                           const mosaic_tensor *v,

@@ -97,7 +97,8 @@ local function check_gates(r)
     r.last_loss, r.steps, r.tables, r.seconds, folder))
   if not (r.auc >= GATES.auc and r.last_loss <= GATES.last_loss and fall >= GATES.fall) then
     error(("the model has not learned enough: AUC %.3f (at least %.2f), loss %.3f (at most %.2f), "
-      .. "fallen by %.3f (at least %.2f)"):format(r.auc, GATES.auc, r.last_loss, GATES.last_loss, fall, GATES.fall), 0)
+      .. "fallen by %.3f (at least %.2f)"):format(r.auc, GATES.auc, r.last_loss, GATES.last_loss, fall,
+      GATES.fall), 0)
   end
 end
 

@@ -49,4 +49,4 @@ for _, problem in ipairs(problems) do
   print(problem)
 end
 print(("%d within bounds, %d failed, %d skipped"):format(counts.passed, counts.failed, counts.skipped))
-os.exit(counts.failed == 0 and counts.passed > 0 and 0 or 1)
+os.exit(counts.failed == 0 and counts.passed > 0 and 0 or 1, true) -- closed, so that nothing counts as lost

@@ -60,7 +60,7 @@ static mosaic_rectangle rectangle_at(const nest *n, int64_t from, int64_t to)
 {
     int columns = n->axes - 1, rows = columns - 1;
     mosaic_rectangle r = {.rows = 1};
-    int64_t index[MOSAIC_MAX_DIMS + 2], rest = from;
+    int64_t index[MOSAIC_MAX_DIMS + 2] = {0}, rest = from;
     for (int axis = columns; axis >= 0; axis--) {
         index[axis] = rest % n->size[axis];
         rest /= n->size[axis];
