@@ -178,8 +178,9 @@ static bool multiply(const mosaic_gemm *g)
     int64_t depth = parts ? (g->k + parts - 1) / parts : 1;
     int64_t room = depth * (smaller(COLUMNS, padded(g->n)) + (g->a_column == 1 ? 0 : ROWS));
     size_t bytes = ((size_t)room * sizeof(float) + LINE - 1) / LINE * LINE;
-    float *panels = aligned_alloc(LINE, bytes), *rows = panels + room - depth * ROWS;
+    float *panels = aligned_alloc(LINE, bytes);
     if (!panels) return false;
+    float *rows = panels + room - depth * ROWS;
     int64_t p = 0;
     do {
         int64_t k = smaller(depth, g->k - p);

@@ -32,8 +32,8 @@ static inline void NAME(store)(REAL *p, NAME(lanes) v) { memcpy(p, &v, sizeof v)
 static inline NAME(lanes) NAME(repeat)(REAL x) { return x - (NAME(lanes)){0}; }
 
 /* Runs block(j, count) for every LANES elements of [0, n), the last time for what is left. A block
- * is written with load_part and store_part: where count is the constant LANES they fold into a plain
- * load and store. */
+ * is written with load_part and store_part: where count is the constant LANES they fold into a
+ * plain load and store. */
 #ifndef LANES_EACH
 #define LANES_EACH(n, block)                                                                       \
     do {                                                                                           \

@@ -95,7 +95,9 @@ static void NAME(backward)(const mosaic_normalize_backward *c, int64_t rows, REA
                            int64_t dx_step, const REAL *g, int64_t g_step, const REAL *x,
                            int64_t x_step, const REAL *stats, REAL *partial)
 {
-    for (int64_t r = 0; r < rows; r++)
-        NAME(backward_row)(c, dx ? dx + r * dx_step : NULL, g + r * g_step, x + r * x_step,
-                           stats + 2 * r, partial, partial + c->n);
+    for (int64_t r = 0; r < rows; r++) {
+        REAL *row = dx ? dx + r * dx_step : NULL;
+        NAME(backward_row)
+        (c, row, g + r * g_step, x + r * x_step, stats + 2 * r, partial, partial + c->n);
+    }
 }
