@@ -14,7 +14,7 @@ local TABLES = 4        -- that share their hyperparameters
 function held_out.tables(count, options)
   local batches = {}
   for index = 1, math.ceil(count / TABLES) do
-    batches[index] = prior.shard(options.comm, prior.batch {
+    batches[index] = prior.shard(options.comm, {
       seed = SEED, index = index, tables = math.min(TABLES, count - (index - 1) * TABLES),
       rows = options.rows, features = options.features, classes = options.classes,
     })

@@ -67,7 +67,8 @@ function options.parse(program, purpose, list, words)
   end
   while words[i] do i = read(list, words, i, values) end
   local result = {}
-  for name, value in pairs(values) do
+  for _, entry in ipairs(list) do
+    local name, value = entry[1], values[entry[1]]
     if value == options.REQUIRED then fail("--%s is required (--help explains it)", name) end
     result[name:gsub("-", "_")] = value
   end

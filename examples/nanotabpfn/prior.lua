@@ -3,8 +3,8 @@
 --   local batch = prior.batch { seed = 1, index = 0, tables = 8, rows = 150, features = 5, classes = 2 }
 --   batch.x (tables, rows, features) f32, batch.y (tables, rows) f32 of 0..classes-1, batch.train_rows
 --
--- A table depends on (seed, index, its number in the batch) alone: every rank, of any number of ranks, can
--- make the same one.
+-- A table depends on (seed, index, its number in the batch) alone: whatever the number of ranks, and
+-- whichever of them makes it, it is the same.
 local mosaic = require "mosaic"
 local Stream = require "nanotabpfn.prior.stream"
 local classify = require "nanotabpfn.prior.classify"
@@ -71,34 +71,46 @@ local function train_count(stream, rows)
   return math.max(2, math.min(rows - 2, math.floor(rows * stream:uniform(0.1, 0.9))))
 end
 
---- options: seed, index (of the batch, from 0), tables, rows, features, classes (the most), all required.
-function prior.batch(options)
-  local stream = Stream(options.seed, options.index, 0)
+--- Tables first..last of the batch, and what all of its tables have in common.
+local function generate(options, first, last)
+  local stream, count = Stream(options.seed, options.index, 0), last - first + 1
   local h = draw_hyperparameters(stream)
   local train_rows = train_count(stream, options.rows)
   local classes = class_count(stream, options.classes)
   local x, y = {}, {}
-  for number = 1, options.tables do
+  for number = first, last do
     local own = Stream(options.seed, options.index, number)
     local columns, labels = make_table(own, h, options, train_rows, classes)
     append(x, columns, options.rows)
     for _, label in ipairs(labels) do y[#y + 1] = label end
   end
   return {
-    x = mosaic.tensor(x):view(options.tables, options.rows, options.features),
-    y = mosaic.tensor(y):view(options.tables, options.rows),
+    x = mosaic.tensor(x):view(count, options.rows, options.features),
+    y = mosaic.tensor(y):view(count, options.rows),
     train_rows = train_rows, classes = classes,
+    test_cells = options.tables * (options.rows - train_rows),
   }
 end
 
---- The same batch with this rank's rows only.
-function prior.shard(comm, batch)
-  local x, y = batch.x, batch.y
-  if comm.size > 1 then
-    x, y = mosaic.shard(x, { axis = 2, comm = comm }), mosaic.shard(y, { axis = 2, comm = comm })
-  end
-  return { x = x, y = y, train_rows = batch.train_rows, classes = batch.classes,
-    test_cells = x:size(1) * (batch.x:size(2) - batch.train_rows) }
+--- The whole batch. options: seed, index (of the batch, from 0), tables, rows, features, classes (the
+-- most), all required.
+function prior.batch(options)
+  return generate(options, 1, options.tables)
+end
+
+--- All rows of some tables on every rank -> some rows of all tables: the ranks' tables put together, and
+-- this rank's rows cut out.
+local function exchange(comm, t)
+  return mosaic.shard(comm:all_gather(t, 1), { axis = 2, comm = comm, layout = "contiguous" })
+end
+
+--- The same batch, this rank's rows of it: every rank makes its share of the tables.
+function prior.shard(comm, options)
+  if comm.size == 1 then return prior.batch(options) end
+  local piece = mosaic.partition.new { rows = options.tables, ranks = comm.size }:pieces(comm.rank)[1]
+  local batch = generate(options, piece[1], piece[1] + piece[3] - 1)
+  batch.x, batch.y = exchange(comm, batch.x), exchange(comm, batch.y)
+  return batch
 end
 
 return prior

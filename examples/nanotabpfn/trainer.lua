@@ -1,6 +1,6 @@
 --- Training: one step, and the loop around it.
 --
--- Every rank makes the same tables and keeps its share of the rows. The loss of a rank is its part of the
+-- The ranks share the work of making the tables, and then the rows of every table. The loss of a rank is its part of the
 -- global mean; gradients are summed over the ranks, clipped by their global norm, and then every rank takes
 -- the same step.
 local mosaic = require "mosaic"
@@ -29,7 +29,7 @@ end
 
 --- The batch of step `index` (from 0), this rank's rows of it.
 function Trainer:batch(index)
-  return prior.shard(self.comm, prior.batch {
+  return prior.shard(self.comm, {
     seed = self.seed, index = index, tables = self.tables, rows = self.rows,
     features = self.features, classes = self.classes,
   })

@@ -15,7 +15,7 @@ local function read(ranks, options)
     local own = { comm = comm }
     for name, value in pairs(options) do own[name] = value end
     local ok, x, y, facts = pcall(dataset.read, own)
-    if not ok then return { message = x } end
+    if not ok then return { message = tostring(x) } end
     return { x = comm:all_gather(x, 2), y = comm:all_gather(y, 2), facts = facts }
   end)
   for _, result in ipairs(results) do assert.equal(results[1].message, result.message) end

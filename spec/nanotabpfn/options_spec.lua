@@ -9,7 +9,7 @@ local LIST = {
 local function fails(text, body)
   local ok, message = pcall(body)
   assert.is_false(ok)
-  assert.equal(text, message)
+  assert.equal(text, tostring(message))
 end
 
 local function parse(...)

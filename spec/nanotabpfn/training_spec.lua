@@ -122,7 +122,7 @@ describe("nanoTabPFN with sharded rows", function()
     local options = { seed = 2, index = 7, tables = 2, rows = 20, features = 3, classes = 2 }
     local whole = prior.batch(options)
     local parts = mosaic.virtual(3, function(comm)
-      local batch = prior.shard(comm, prior.batch(options))
+      local batch = prior.shard(comm, options)
       return comm:all_gather(batch.x, 2):flat()
     end)
     for _, part in ipairs(parts) do assert.same(whole.x:flat(), part) end

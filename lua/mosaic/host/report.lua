@@ -14,8 +14,10 @@ local function text_of(value)
   return ("(error object is a %s value)"):format(type(value))
 end
 
---- Message handler: text and traceback, without the frames of the host itself.
+--- Message handler: text and traceback, without the frames of the host itself. An error object with
+-- `traceback = false` says all there is to say.
 function report.traceback(value)
+  if type(value) == "table" and value.traceback == false then return text_of(value) end
   local text = debug.traceback(text_of(value), 2)
   local kept = {}
   for line in text:gmatch "[^\n]+" do
