@@ -176,11 +176,11 @@ static bool multiply(const mosaic_gemm *g)
 {
     int64_t parts = (g->k + DEPTH - 1) / DEPTH;
     int64_t depth = parts ? (g->k + parts - 1) / parts : 1;
-    int64_t room = depth * (smaller(COLUMNS, padded(g->n)) + (g->a_column == 1 ? 0 : ROWS));
-    size_t bytes = ((size_t)room * sizeof(float) + LINE - 1) / LINE * LINE;
-    float *panels = aligned_alloc(LINE, bytes);
+    int64_t for_b = depth * smaller(COLUMNS, padded(g->n)), for_a = depth * ROWS;
+    size_t room = (size_t)(for_b + (g->a_column == 1 ? 0 : for_a)) * sizeof(float);
+    float *panels = aligned_alloc(LINE, (room + LINE - 1) / LINE * LINE);
     if (!panels) return false;
-    float *rows = panels + room - depth * ROWS;
+    float *rows = panels + for_b; /* used only where a is packed */
     int64_t p = 0;
     do {
         int64_t k = smaller(depth, g->k - p);
