@@ -74,7 +74,7 @@ $(BUILD)/found: ;
 
 $(BUILD)/libmosaic.so: $(OBJECTS)
 	@echo "  LD    $@"
-	$(LINK) -shared -o $@ $^ $(BLAS_LIBS) -lm
+	$(LINK) -shared -Wl,-soname,$(@F) -o $@ $^ $(BLAS_LIBS) -lm
 
 $(BUILD)/libmosaic_mpi.so: $(call object,core/comm/mpi.c) $(BUILD)/libmosaic.so
 	@echo "  LD    $@"

@@ -27,6 +27,11 @@ describe("make install", function()
     assert.matches(folder, installed("ROOT/bin/mosaic-lua -e 'error(package.path)'").err)
   end)
 
+  it("gives ranks that find MPI from any folder", function()
+    local result = installed "ROOT/bin/mosaic-lua -n 2 -e 'print(mosaic.comm.world().transport)'"
+    assert.same({ "mpi\nmpi\n", "" }, { result.out, result.err })
+  end)
+
   it("makes require \"mosaic\" work in a plain luajit", function()
     local path = "LUA_PATH='ROOT/share/lua/5.1/?.lua;ROOT/share/lua/5.1/?/init.lua'"
     local result = installed(path .. [[ luajit -e 'print(require("mosaic").zeros(3):numel())']])
