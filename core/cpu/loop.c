@@ -1,6 +1,8 @@
 /* loop.c - merge axes, cut into rectangles, spread them over threads. */
 #include "loop.h"
 
+#include <stdlib.h>
+
 #include "../parallel.h"
 
 enum { PARALLEL_FROM = 16384 /* elements; below it waking a thread costs more than it saves */ };
@@ -88,12 +90,24 @@ static void run_range(void *context, int64_t from, int64_t to)
     }
 }
 
+void mosaic_memory_order(int *order, const mosaic_tensor *a)
+{
+    for (int axis = 0; axis < a->ndim; axis++) {
+        int at = axis;
+        for (; at > 0 && llabs(a->stride[order[at - 1]]) < llabs(a->stride[axis]); at--)
+            order[at] = order[at - 1];
+        order[at] = axis;
+    }
+}
+
 void mosaic_loop_rows(int operands, const mosaic_tensor *const *tensors, mosaic_loop_rows_body body,
                       void *context)
 {
     nest n = {.operands = operands, .axes = 2, .size = {1, 1}, .body = body, .context = context};
     for (int i = 0; i < operands; i++) n.data[i] = mosaic_data(tensors[i]);
-    for (int axis = 0; axis < tensors[0]->ndim; axis++) add_axis(&n, tensors, axis);
+    int order[MOSAIC_MAX_DIMS];
+    mosaic_memory_order(order, tensors[0]);
+    for (int i = 0; i < tensors[0]->ndim; i++) add_axis(&n, tensors, order[i]);
     choose_rows(&n, tensors);
     mosaic_parallel(mosaic_tensor_numel(tensors[0]), PARALLEL_FROM, run_range, &n);
 }

@@ -10,8 +10,9 @@ typedef void (*mosaic_loop_body)(void *context, int64_t count, char *const *data
                                  const int64_t *step);
 
 /* Calls body for runs that together cover every element of the operands, which have the same
- * sizes (broadcast axes: stride 0). Axes that lie evenly in memory for all operands are merged, so
- * contiguous operands arrive as one run per thread. Different runs may run on different threads. */
+ * sizes (broadcast axes: stride 0). The walk follows the first operand through memory, whatever the
+ * order of its axes. Axes that lie evenly in memory for all operands are merged, so contiguous
+ * operands arrive as one run per thread. Different runs may run on different threads. */
 void mosaic_loop(int operands, const mosaic_tensor *const *tensors, mosaic_loop_body body,
                  void *context);
 
@@ -30,5 +31,8 @@ typedef void (*mosaic_loop_rows_body)(void *context, const mosaic_rectangle *r);
  * columns (a transpose). */
 void mosaic_loop_rows(int operands, const mosaic_tensor *const *tensors, mosaic_loop_rows_body body,
                       void *context);
+
+/* order[0..ndim): a's axes from the longest stride to the shortest. */
+void mosaic_memory_order(int *order, const mosaic_tensor *a);
 
 #endif

@@ -3,8 +3,8 @@
  * The operand is a set of rectangles (m,n): in `rows` mode n runs along a reduced axis and every
  * row folds to one cell; in `columns` mode n runs along a kept axis and the rows fold onto each
  * other. Whichever axis is contiguous decides. The reduced elements are cut into pieces whose
- * length depends on the sizes alone; each piece has its own cells, added up in order at the end, so
- * the result does not depend on the number of threads. */
+ * length depends on the sizes and strides; each piece has its own cells, added up in order at the
+ * end, so the result does not depend on the number of threads. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,7 @@
 #include "../tensor.h"
 #include "cpu.h"
 #include "kernels.h"
+#include "loop.h"
 
 enum {
     BLOCK = 2048,       /* elements staged at a time */
@@ -36,7 +37,8 @@ typedef struct {
     const char *data;
     mosaic_dtype have, type; /* in memory, in the kernel */
     int64_t have_bytes, type_bytes;
-    axis_list kept, reduced;
+    int order[MOSAIC_MAX_DIMS]; /* of the operand's axes, as they lie in memory */
+    axis_list kept, reduced;    /* in that order */
     bool columns;
     int64_t inner, outer;        /* kept elements: of the inner axis, of all others together */
     int64_t block, blocks;       /* inner elements of a task, tasks that make */
@@ -84,8 +86,12 @@ static plan make_plan(const mosaic_tensor *out, const mosaic_tensor *a, mosaic_d
               .type = type,
               .have_bytes = mosaic_dtype_bytes((mosaic_dtype)a->dtype),
               .type_bytes = mosaic_dtype_bytes(type)};
-    for (int i = 0; i < a->ndim; i++)
-        add_axis(out->size[i] == 1 ? &p.reduced : &p.kept, a->size[i], a->stride[i] * p.have_bytes);
+    mosaic_memory_order(p.order, a);
+    for (int i = 0; i < a->ndim; i++) {
+        int axis = p.order[i];
+        add_axis(out->size[axis] == 1 ? &p.reduced : &p.kept, a->size[axis],
+                 a->stride[axis] * p.have_bytes);
+    }
     ensure_axis(&p.kept);
     ensure_axis(&p.reduced);
     int kept = p.kept.axes - 1, reduced = p.reduced.axes - 1;
@@ -229,7 +235,8 @@ static void write_out(const plan *p, const mosaic_tensor *out, bool integer)
 {
     axis_list kept = {0};
     int64_t bytes = mosaic_dtype_bytes((mosaic_dtype)out->dtype), size;
-    for (int i = 0; i < out->ndim; i++) add_axis(&kept, out->size[i], out->stride[i] * bytes);
+    for (int i = 0; i < out->ndim; i++)
+        add_axis(&kept, out->size[p->order[i]], out->stride[p->order[i]] * bytes);
     ensure_axis(&kept);
     size = kept.size[kept.axes - 1];
     mosaic_convert_kernel convert =
