@@ -6,7 +6,7 @@ local mosaic = {}
 --- Public names, by the module that has them.
 local NAMES = {
   ["mosaic.tensor.create"] = { "tensor", "empty", "zeros", "ones", "full", "arange" },
-  ["mosaic.tensor.elementwise"] = { "where" },
+  ["mosaic.tensor.choose"] = { "where" },
   ["mosaic.tensor.random"] = { "rand", "randn", "randint", "randperm", "generator", "manual_seed" },
   ["mosaic.tensor.matmul"] = { "linear" },
   ["mosaic.tensor.join"] = { "cat", "stack" },

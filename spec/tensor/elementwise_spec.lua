@@ -218,6 +218,7 @@ describe("operations on two operands", function()
 
   it("refuse what is no operand, and shapes that do not broadcast", function()
     fails('add: expected a tensor (or a number), got "a"', function() local _ = x:add "a" end)
+    fails('sub: alpha must be a number, got "2"', function() local _ = x:sub(1, "2") end)
     fails("mul: f32 [2,3] and f32 [3,2] do not broadcast", function() local _ = x * x:t() end)
   end)
 
@@ -246,6 +247,9 @@ describe("choices", function()
     local filled = counts:masked_fill(counts:gt(1), -1)
     assert.equal("i64", filled.dtype)
     assert.same({ 1, -1, -1 }, filled:flat())
+    assert.same({ 1, 0.5, 0.5 }, mosaic.where(counts:gt(1), 0.5, counts):flat())
+    fails("where: a result of dtype f32 cannot be written to i64 [3]",
+      function() counts:masked_fill_(counts:gt(1), 0.5) end)
   end)
 
   it("lerp, addcmul and addcdiv", function()
