@@ -30,8 +30,12 @@ function Progress:update(step, text)
   self.drawn = now
   local line = self:line(step, text, now - self.start):sub(1, self.columns - 1)
   io.stderr:write("\r", line, (" "):rep(self.columns - 1 - #line))
-  if step == self.total then io.stderr:write "\n" end
   io.stderr:flush()
+end
+
+--- Leaves the bar as it stands.
+function Progress:finish()
+  if self.columns then io.stderr:write "\n" end
 end
 
 return Progress

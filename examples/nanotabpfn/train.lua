@@ -65,11 +65,15 @@ local function out_of_time(comm, start, limit)
   return comm:broadcast(mosaic.tensor { late }, 0):item() == 1 -- rank 0's clock decides for all
 end
 
-local function train(o)
-  local trainer = Trainer {
+local function make_trainer(o)
+  return Trainer {
     model = make_model(o), lr = o.lr, clip = o.clip, seed = o.seed, tables = o.tables, rows = o.rows,
     features = o.features, classes = o.classes,
   }
+end
+
+local function train(o)
+  local trainer = make_trainer(o)
   local comm = trainer.comm
   if comm.rank == 0 then mosaic.data.make_folder(o.out) end
   local log = logger(o.out .. "/metrics.jsonl", comm.rank)
@@ -88,6 +92,7 @@ local function train(o)
     if last or step % o.every == 0 then measure(trainer, batches, o, log) end
     if last then break end
   end
+  progress:finish()
 end
 
 local o = options.parse("examples/nanotabpfn/train.lua",

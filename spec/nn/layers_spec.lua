@@ -104,7 +104,22 @@ describe("nn layers", function()
     assert.not_same(y:flat(), layer(x):flat())
     layer:eval()
     assert.same(x:flat(), layer(x):flat())
+    layer:train()
+    assert.same(x:flat(), nn.Dropout { p = 0 }(x):flat())
     fails("Dropout: p must be at least 0 and below 1, got 1", function() nn.Dropout { p = 1 } end)
+  end)
+end)
+
+describe("nn.Dropout on sharded rows", function()
+  it("drops what one rank would drop", function()
+    local x = mosaic.ones { 7, 5 }
+    local function drop(part, first)
+      local layer = nn.Dropout { p = 0.5, generator = mosaic.generator(9) }
+      return layer(part, { global = { shape = { 7, 5 }, offset = { first, 1 } } })
+    end
+    local whole = drop(x, 1)
+    close(mosaic.cat({ drop(x:narrow(1, 1, 3), 1), drop(x:narrow(1, 4, 4), 4) }, 1), whole, 0)
+    close(nn.Dropout { p = 0.5, generator = mosaic.generator(9) }(x), whole, 0)
   end)
 end)
 

@@ -1,0 +1,79 @@
+local mosaic = require "mosaic"
+local close = require "spec.support.close"
+local files = require "spec.support.files"
+local program = require "spec.support.program"
+
+local FOLDER = "examples/nanotabpfn/"
+local SMALL = "--steps 3 --tables 2 --rows 24 --features 2 --embed-dim 8 --num-heads 2 --mlp-hidden 8 "
+  .. "--num-layers 1 --every 2 --held-out 3 --classes 3"
+
+local TRAIN, TEST = "size,weight,kind\n", "weight,size\n"
+for i = 1, 20 do
+  TRAIN = TRAIN .. ('%d,%d,"%s"\n'):format(i, i * i % 7, ({ "low, small", "mid", "high" })[math.ceil(i / 7)])
+end
+for i = 1, 5 do TEST = TEST .. ("%d,%d\n"):format(i % 3, 4 * i) end
+
+local function run(arguments)
+  local result = program(arguments)
+  assert.equal(0, result.status, result.err)
+  return result
+end
+
+describe("the nanoTabPFN programs", function()
+  local out, train, test = files.path "run/deep", files.write(TRAIN, "a.csv"), files.write(TEST, "b.csv")
+
+  it("train writes a model and its metrics", function()
+    run(("--virtual 2 %strain.lua --out %s %s"):format(FOLDER, out, SMALL))
+    local lines = {}
+    for line in files.read(out .. "/metrics.jsonl"):gmatch "[^\n]+" do
+      lines[#lines + 1] = mosaic.data.json.decode(line)
+    end
+    assert.equal(5, #lines) -- 3 steps, measured after 2 and at the end
+    assert.equal(3, lines[4].step)
+    assert.equal(6, lines[4].tables)
+    assert.equal(2, lines[4].ranks)
+    assert.is_true(lines[4].loss > 0 and lines[5].held_out_loss > 0)
+    local _, metadata = mosaic.load(out .. "/model.safetensors")
+    assert.equal("8", metadata.embed_dim)
+    assert.equal("3", metadata.num_outputs)
+  end)
+
+  it("predict gives every test row a label and probabilities, the same on any number of ranks", function()
+    local tables = {}
+    for _, ranks in ipairs { 1, 3 } do
+      local path = files.path "p.csv"
+      run(("--virtual %d %spredict.lua --model %s/model.safetensors --train %s --test %s --target kind --out %s")
+        :format(ranks, FOLDER, out, train, test, path))
+      tables[#tables + 1] = mosaic.data.read_csv(path)
+    end
+    local names = { "probability_high", "probability_low, small", "probability_mid" }
+    assert.same({ "kind", unpack(names) }, tables[1].names)
+    assert.equal(5, tables[1].rows)
+    local p = tables[1]:numeric(names)
+    close(p:sum(2), { 1, 1, 1, 1, 1 })
+    close(tables[2]:numeric(names), p, 1e-5)
+    for i, label in ipairs(tables[1]:text "kind") do
+      local best = p[i]:argmax(1):item()
+      assert.equal("probability_" .. label, names[best])
+    end
+  end)
+
+  it("evaluate prints the model beside the baselines and writes the figures", function()
+    local json = files.path "figures.json"
+    local result = run(("--virtual 2 %sevaluate.lua --model %s/model.safetensors --data %sdata/iris.csv --json %s")
+      :format(FOLDER, out, FOLDER, json))
+    assert.truthy(result.out:find("75 train rows, 75 test rows", 1, true))
+    local figures = mosaic.data.json.decode(files.read(json))
+    assert.is_true(figures.knn.auc > 0.95 and figures.logistic.auc > 0.94)
+    assert.equal(0.5, figures.majority.auc)
+    assert.is_true(figures.model.auc >= 0 and figures.model.auc <= 1)
+  end)
+
+  it("say what is wrong with the user's input, without a traceback", function()
+    local result = program(("--virtual 2 %strain.lua --stps 3"):format(FOLDER))
+    assert.equal(1, result.status)
+    assert.truthy(result.err:find("unknown option '--stps', did you mean '--steps'?", 1, true))
+    assert.is_nil(result.err:find("traceback", 1, true))
+    assert.truthy(run(FOLDER .. "predict.lua --help").out:find("--impute S", 1, true))
+  end)
+end)
