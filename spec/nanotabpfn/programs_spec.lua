@@ -42,8 +42,8 @@ describe("the nanoTabPFN programs", function()
     local tables = {}
     for _, ranks in ipairs { 1, 3 } do
       local path = files.path "p.csv"
-      run(("--virtual %d %spredict.lua --model %s/model.safetensors --train %s --test %s --target kind --out %s")
-        :format(ranks, FOLDER, out, train, test, path))
+      run(("--virtual %d %spredict.lua --model %s/model.safetensors --train %s --test %s --target kind "
+        .. "--out %s"):format(ranks, FOLDER, out, train, test, path))
       tables[#tables + 1] = mosaic.data.read_csv(path)
     end
     local names = { "probability_high", "probability_low, small", "probability_mid" }
@@ -60,8 +60,8 @@ describe("the nanoTabPFN programs", function()
 
   it("evaluate prints the model beside the baselines and writes the figures", function()
     local json = files.path "figures.json"
-    local result = run(("--virtual 2 %sevaluate.lua --model %s/model.safetensors --data %sdata/iris.csv --json %s")
-      :format(FOLDER, out, FOLDER, json))
+    local result = run(("--virtual 2 %sevaluate.lua --model %s/model.safetensors --data %sdata/iris.csv "
+      .. "--json %s"):format(FOLDER, out, FOLDER, json))
     assert.truthy(result.out:find("75 train rows, 75 test rows", 1, true))
     local figures = mosaic.data.json.decode(files.read(json))
     assert.is_true(figures.knn.auc > 0.95 and figures.logistic.auc > 0.94)
