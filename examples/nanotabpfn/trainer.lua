@@ -1,8 +1,8 @@
 --- Training: one step, and the loop around it.
 --
 -- The ranks share the work of making the tables, and then the rows of every table. The loss of a rank is
--- its part of the global mean; gradients are summed over the ranks, clipped by their global norm, and then every rank takes
--- the same step.
+-- its part of the global mean; gradients are summed over the ranks, clipped by their global norm, and
+-- then every rank takes the same step.
 local mosaic = require "mosaic"
 local metrics = require "nanotabpfn.metrics"
 local objective = require "nanotabpfn.objective"
