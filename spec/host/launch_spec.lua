@@ -17,9 +17,16 @@ local function sorted_lines(text)
   return lines
 end
 
---- Processes with the word in their command line.
-local function alive(word)
-  return tonumber(program.shell(("pgrep -fc '[%s]%s'"):format(word:sub(1, 1), word:sub(2))).out)
+--- Processes with the words in their command line.
+local function alive(words)
+  local count = 0
+  for pid in program.shell("ls /proc").out:gmatch "%d+" do
+    local file = io.open(("/proc/%s/cmdline"):format(pid), "rb")
+    local command = file and (file:read "*a" or ""):gsub("%z", " ") or ""
+    if file then file:close() end
+    if command:find(words, 1, true) then count = count + 1 end
+  end
+  return count
 end
 
 describe("mosaic-lua -n", function()
