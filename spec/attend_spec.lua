@@ -47,20 +47,65 @@ describe("attend", function()
 
   it("refuses on every rank, with both values, what the ranks do not agree on", function()
     mosaic.virtual(2, function(comm)
-      local x = fill { 2, 3, 4 }
-      fails("ranks disagree on mask: rank 0 causal=true, rank 1", function()
-        mosaic.attend(x, x, x, { strategy = "ring", comm = comm, mask = { causal = comm.rank == 0 or nil } })
+      local x, first = fill { 2, 4, 4 }, comm.rank == 0
+      local function refuses(text, options)
+        options.comm = comm
+        comm:reset_counters()
+        fails(text, function() mosaic.attend(x, x, x, options) end)
+        assert.equal(0, comm:counters("sendrecv").calls)
+      end
+      refuses("ranks disagree on mask: rank 0 causal=true, rank 1 none", { mask = { causal = first or nil } })
+      refuses("ranks disagree on mask: rank 0 window={1, 2}, rank 1 window={2, 2}",
+        { mask = { window = { first and 1 or 2, 2 } } })
+      refuses("ranks disagree on mask: rank 0 alibi={1, 2}, rank 1 alibi={1, 3}",
+        { mask = { alibi = { 1, first and 2 or 3 } } })
+      refuses("ranks disagree on layout: rank 0 zigzag, rank 1 striped",
+        { layout = first and "zigzag" or "striped" })
+      refuses("ranks disagree on scale: rank 0 1, rank 1 2", { scale = first and 1 or 2 })
+      refuses("ranks disagree on indices", { indices = first and { { 1, 2, 3, 4 }, { 5, 6, 7, 8 } }
+        or { { 5, 6, 7, 8 }, { 1, 2, 3, 4 } } })
+      refuses("ranks disagree on error: rank 0 none, rank 1 attend: mask.causal must be true or false",
+        { mask = { causal = first or "yes" } })
+      refuses("attend: mask.keep u8 [3,8] is not for 4 queries",
+        { mask = { keep = mosaic.ones { 3, 8, dtype = "u8" } } })
+      refuses("attend: mask.bias f32 [4,4] is not for the 8 keys of all ranks",
+        { mask = { bias = mosaic.zeros { 4, 4 } } })
+      refuses("mask.documents has ids for 3 queries and 3 keys, the rows are 4 and 4",
+        { mask = { documents = { 1, 1, 2 } } })
+    end)
+  end)
+
+  it("refuses ranks of which only some record a gradient", function()
+    mosaic.virtual(2, function(comm)
+      local x = fill({ 2, 4, 4 }, { requires_grad = true })
+      fails("ranks disagree on recording: rank 0 true, rank 1 false", function()
+        mosaic.autograd.with_recording(comm.rank == 0, mosaic.attend, x, x, x, { comm = comm })
       end)
-      fails("ranks disagree on layout: rank 0 zigzag, rank 1 striped", function()
-        mosaic.attend(x, x, x, { comm = comm, layout = comm.rank == 0 and "zigzag" or "striped" })
-      end)
+    end)
+  end)
+
+  it("takes documents as lists, and a function as strategy", function()
+    mosaic.virtual(2, function(comm)
+      local x = fill { 2, 4, 4 }
+      local ring = mosaic.strategy.get "ring"
+      local options = { comm = comm, mask = { documents = { 1, 1, 2, 2 } } }
+      local named = mosaic.attend(x, x, x, options)
+      options.strategy = function(...) return ring(...) end
+      close(mosaic.attend(x, x, x, options), named)
+    end)
+  end)
+
+  it("needs nobody with the local strategy", function()
+    mosaic.virtual(2, function(comm)
+      local x = fill { 2, 4, 4 }
+      if comm.rank == 0 then mosaic.attend(x, x, x, { strategy = "local" }) end
     end)
   end)
 
   it("refuses shards that the layout does not give", function()
     mosaic.virtual(2, function(comm)
       local x = fill { 2, comm.rank == 0 and 1 or 4, 4 }
-      fails("rank 0 brings 1 queries, but layout 'striped' of 5 rows on 2 ranks gives it 3", function()
+      fails("queries: rank 0 brings 1, but layout 'striped' of 5 rows on 2 ranks gives it 3", function()
         mosaic.attend(x, x, x, { comm = comm, layout = "striped" })
       end)
     end)

@@ -6,7 +6,7 @@ local LAYERS = {
   { "partition", "mesh" },
   { "tensor" },
   { "autograd" },
-  { "attention", "comm" },
+  { "mask", "attention", "comm" },
   { "context" },
   { "strategy" },
   { "attend", "parallel" },

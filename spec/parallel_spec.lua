@@ -40,6 +40,16 @@ describe("shard and unshard", function()
     end)
   end)
 
+  it("refuse shards that the layout does not give", function()
+    mosaic.virtual(2, function(comm)
+      local x = fill { comm.rank == 0 and 3 or 1 }
+      fails("unshard: rank 0 brings 3, but layout 'zigzag' of 4 rows on 2 ranks gives it 2", function()
+        mosaic.unshard(x, { axis = 1, layout = "zigzag", comm = comm })
+      end)
+      assert.equal(4, mosaic.unshard(x, { axis = 1, comm = comm }):size(1)) -- contiguous may be uneven
+    end)
+  end)
+
   it("name a wrong axis and layout", function()
     fails("shard: axis 0 does not exist", function() mosaic.shard(fill { 2 }, { axis = 0 }) end)
     fails("did you mean 'zigzag'?", function() mosaic.shard(fill { 2 }, { axis = 1, layout = "zizag" }) end)

@@ -24,6 +24,7 @@ local ffi = require "ffi"
 local check = require "mosaic.check"
 local create = require "mosaic.tensor.create"
 local Function = require "mosaic.autograd.function"
+local masks = require "mosaic.mask"
 local Tensor = require "mosaic.tensor"
 
 local attention = {}
@@ -31,7 +32,6 @@ local attention = {}
 local OPTIONS = { "scale", "mask", "q_positions", "k_positions" }
 local FORWARD_OPTIONS = { "out", "lse", unpack(OPTIONS) }
 local BACKWARD_OPTIONS = { "into", "bias_gradient", unpack(OPTIONS) }
-local MASKS = { "causal", "window", "prefix", "documents", "alibi", "keep", "bias" }
 
 local function expect_tensors(where, names, ...)
   for i, name in ipairs(names) do
@@ -42,80 +42,35 @@ local function expect_tensors(where, names, ...)
   end
 end
 
---- A tensor, or a Lua list made into one.
-local function as_tensor(where, name, value, dtype)
-  if Tensor.is(value) then return value end
-  if type(value) == "table" then return create.tensor(value, { dtype = dtype }) end
-  check.fail("%s: %s must be a tensor or a list, got %s", where, name, check.show(value))
-end
-
 local setters = {}
 
-function setters.causal(where, c, value)
-  if type(value) ~= "boolean" then
-    check.fail("%s: mask.causal must be true or false, got %s", where, check.show(value))
-  end
-  c.causal = value
-end
-
-function setters.window(where, c, value)
-  local left, right = value, value
-  if type(value) == "table" then left, right = value[1], value[2] end
-  c.window_left = check.integer(where, "mask.window (left)", left, 0)
-  c.window_right = check.integer(where, "mask.window (right)", right, 0)
-end
-
-function setters.prefix(where, c, value)
-  c.prefix = check.integer(where, "mask.prefix", value, 0)
-end
-
-function setters.documents(where, c, value, anchor)
-  local q, k = value, value
-  if type(value) == "table" and not Tensor.is(value) and (value.q or value.k) then
-    q, k = value.q, value.k
-  end
-  anchor.q_documents = as_tensor(where, "mask.documents (of queries)", q, "i64")
-  anchor.k_documents = as_tensor(where, "mask.documents (of keys)", k, "i64")
-  c.q_documents, c.k_documents = anchor.q_documents.c, anchor.k_documents.c
-end
-
-function setters.alibi(where, c, value, anchor)
-  anchor.alibi = as_tensor(where, "mask.alibi", value, "f64")
-  c.alibi = anchor.alibi.c
-end
-
-function setters.keep(where, c, value)
-  expect_tensors(where, { "mask.keep" }, value)
-  c.keep = value.c
-end
-
-function setters.bias(where, c, value)
-  expect_tensors(where, { "mask.bias" }, value)
-  c.bias = value.c
-end
+function setters.causal(c, value) c.causal = value end
+function setters.window(c, value) c.window_left, c.window_right = value[1], value[2] end
+function setters.prefix(c, value) c.prefix = value end
+function setters.documents(c, ids) c.q_documents, c.k_documents = ids.q.c, ids.k.c end
+function setters.alibi(c, slopes) c.alibi = slopes.c end
+function setters.keep(c, keep) c.keep = keep.c end
+function setters.bias(c, bias) c.bias = bias.c end
 
 local anchors = setmetatable({}, { __mode = "k" }) -- C options -> the tensors that they point to
 
 --- The options as a C struct.
 local function compile(where, q, options)
-  local c, anchor = ffi.new "mosaic_attention_options", { options.mask }
-  anchors[c] = anchor
-  local scale = options.scale or 1 / math.sqrt(tonumber(q.c.size[math.max(q.c.ndim - 1, 0)]))
-  if type(scale) ~= "number" then
-    check.fail("%s: scale must be a number, got %s", where, check.show(scale))
+  local scale = options.scale
+  if scale == nil then scale = 1 / math.sqrt(tonumber(q.c.size[math.max(q.c.ndim - 1, 0)])) end
+  if type(scale) ~= "number" or not (math.abs(scale) < math.huge) then
+    check.fail("%s: scale must be a finite number, got %s", where, check.show(scale))
   end
+  local c, anchor = ffi.new "mosaic_attention_options", masks.normal(where, options.mask)
   c.scale, c.window_left, c.window_right, c.prefix = scale, -1, -1, -1
+  for name, value in pairs(anchor) do setters[name](c, value) end
   for _, name in ipairs { "q_positions", "k_positions" } do
     if options[name] ~= nil then
-      anchor[name] = as_tensor(where, name, options[name], "i64")
+      anchor[name] = masks.as_tensor(where, name, options[name], "i64")
       c[name] = anchor[name].c
     end
   end
-  local mask = check.options(where .. ": mask", options.mask or {}, MASKS)
-  for name, value in pairs(mask) do
-    if not setters[name] then check.fail("%s: mask has an entry %s", where, check.show(name)) end
-    setters[name](where, c, value, anchor)
-  end
+  anchors[c] = anchor
   return c
 end
 

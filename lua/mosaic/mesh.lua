@@ -19,10 +19,10 @@ function Mesh:init(axes, ranks)
     if type(name) ~= "string" or self.axes[name] then
       check.fail("mesh: axis %d needs a name of its own, got %s", i, check.show(name))
     end
-    check.integer("mesh", "size of axis " .. name, size, -1)
+    check.integer("mesh", "size of axis " .. name, size, size == -1 and not inferred and -1 or 1)
     self.axes[i] = { name = name, size = size, place = i }
     self.axes[name] = self.axes[i]
-    if size == -1 and not inferred then inferred = self.axes[i] else product = product * size end
+    if size == -1 then inferred = self.axes[i] else product = product * size end
   end
   if inferred then
     inferred.size = math.floor(ranks / product)

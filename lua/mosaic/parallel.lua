@@ -3,12 +3,14 @@ local check = require "mosaic.check"
 local context = require "mosaic.context"
 local create = require "mosaic.tensor.create"
 local partition = require "mosaic.partition"
+local Tensor = require "mosaic.tensor"
 
 local parallel = {}
 
-local OPTIONS = { "axis", "layout", "indices", "comm", "rows" }
+local OPTIONS = { "axis", "layout", "indices", "comm" }
 
-local function resolve(where, options)
+local function resolve(where, x, options)
+  if not Tensor.is(x) then check.fail("%s: expected a tensor, got %s", where, check.show(x)) end
   check.options(where, options, OPTIONS)
   local comm = options.comm or context.current():comm "sp"
   return comm, options.layout or options.indices and "indices" or context.current().layout
@@ -21,7 +23,7 @@ end
 --- This rank's rows of x, which every rank holds whole. options: axis (required), layout, indices,
 -- comm. The gradient of a shard reaches the rows it was cut from.
 function parallel.shard(x, options)
-  local comm, layout = resolve("shard", options)
+  local comm, layout = resolve("shard", x, options)
   local axis = check.axis("shard", options.axis, x.ndim) + 1
   local part = partition.new {
     layout = layout, rows = x:size(axis), ranks = comm.size, indices = options.indices,
@@ -36,12 +38,14 @@ end
 --- The whole tensor, on every rank, of what each rank holds a shard of. options as for shard.
 -- The gradient of the whole is cut and summed back to the ranks.
 function parallel.unshard(x, options)
-  local comm, layout = resolve("unshard", options)
+  local comm, layout = resolve("unshard", x, options)
   local axis = check.axis("unshard", options.axis, x.ndim) + 1
-  local whole = comm:all_gather(x, axis)
-  local part = partition.new {
-    layout = layout, rows = whole:size(axis), ranks = comm.size, indices = options.indices,
-  }
+  local counts = {}
+  for i, row in ipairs(comm:agree("unshard", { layout = layout }, { rows = x:size(axis) })) do
+    counts[i] = row.rows
+  end
+  local part = partition.of_counts("unshard", counts, layout, options.indices)
+  local whole = comm:all_gather(x, axis, counts)
   if part:is_in_order() then return whole end
   return whole:index_select(axis, index_tensor(part:places()))
 end

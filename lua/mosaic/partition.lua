@@ -156,4 +156,22 @@ function Partition:is_in_order()
   return self.layout == "contiguous" or self.ranks == 1 and self.layout ~= "indices"
 end
 
-return { new = Partition, LAYOUTS = LAYOUTS }
+--- The partition that gives every rank the rows that it brings: counts[rank + 1] of them. Contiguous
+-- runs may be uneven; the other layouts leave no choice, and anything else is an error.
+local function of_counts(where, counts, layout, indices)
+  local rows = 0
+  for _, count in ipairs(counts) do rows = rows + count end
+  local part = Partition {
+    layout = layout, rows = rows, ranks = #counts, indices = indices,
+    counts = layout == "contiguous" and counts or nil,
+  }
+  for rank = 0, part.ranks - 1 do
+    if part:count(rank) ~= counts[rank + 1] then
+      check.fail("%s: rank %d brings %d, but layout '%s' of %d rows on %d ranks gives it %d", where, rank,
+        counts[rank + 1], layout, rows, part.ranks, part:count(rank))
+    end
+  end
+  return part
+end
+
+return { new = Partition, of_counts = of_counts, LAYOUTS = LAYOUTS }

@@ -17,6 +17,7 @@ local linear = require "mosaic.tensor.matmul".linear
 local Linear = require "mosaic.nn.linear"
 local Module = require "mosaic.nn.module"
 local parameter = require "mosaic.nn.parameter"
+local strategy = require "mosaic.strategy"
 
 local MultiAxisAttention = class("MultiAxisAttention", Module)
 
@@ -27,6 +28,7 @@ local OPTIONS = {
 
 --- The attended axis as a number, from a number or one of the names in `axes`.
 local function axis_number(axis, axes)
+  if axis == 0 then check.axis("MultiAxisAttention", axis, 1) end
   if type(axis) ~= "string" then return check.integer("MultiAxisAttention", "attention_axis", axis) end
   if not axes then check.fail("MultiAxisAttention: attention_axis '%s' needs axes = {names}", axis) end
   check.one_of("MultiAxisAttention", "attention_axis", axis, axes)
@@ -43,19 +45,27 @@ local function check_heads(embed_dim, heads, kv_heads)
   end
 end
 
+local function positive(options, name, default)
+  local value = options[name] == nil and default or options[name]
+  return check.integer("MultiAxisAttention", name, value, 1)
+end
+
 --- options: embed_dim, num_heads and attention_axis (number, or a name in `axes`) are required.
 -- backend: a strategy's name or function (default "local"); layout, indices, comm: how the axis is
 -- sharded (defaults: mosaic.init's); causal; bias (true); num_kv_heads (num_heads); scale
 -- (1/sqrt(d)); dtype, device, generator for the parameters.
 function MultiAxisAttention:init(options)
   check.options("MultiAxisAttention", options, OPTIONS)
-  self.embed_dim = check.option("MultiAxisAttention", options, "embed_dim", "integer")
-  self.num_heads = check.option("MultiAxisAttention", options, "num_heads", "integer")
-  self.num_kv_heads = check.option("MultiAxisAttention", options, "num_kv_heads", "integer", self.num_heads)
+  self.embed_dim, self.num_heads = positive(options, "embed_dim"), positive(options, "num_heads")
+  self.num_kv_heads = positive(options, "num_kv_heads", self.num_heads)
   check_heads(self.embed_dim, self.num_heads, self.num_kv_heads)
   self.head_size = self.embed_dim / self.num_heads
   self.axes, self.attention_axis = options.axes, axis_number(options.attention_axis, options.axes)
   self.backend, self.causal = options.backend or "local", options.causal or false
+  strategy.get(self.backend)
+  if type(self.causal) ~= "boolean" then
+    check.fail("MultiAxisAttention: causal must be true or false, got %s", check.show(self.causal))
+  end
   self.layout, self.indices, self.comm = options.layout, options.indices, options.comm
   self.scale = options.scale
   self:make_parameters(options)

@@ -3,43 +3,30 @@
 -- Masks compare global positions, so a strategy never asks which layout or mask is in force: it
 -- takes plan:block(owner), the options for this rank's queries against owner's keys, and may leave
 -- out the keys behind plan:needed(owner), which no query sees.
-local check = require "mosaic.check"
 local class = require "mosaic.class"
 local create = require "mosaic.tensor.create"
 local join = require "mosaic.tensor.join"
+local masks = require "mosaic.mask"
 
 local Plan = class("Plan")
 
---- options: comm; queries, keys (partitions); mask and scale as mosaic.sdpa takes them, with
--- documents for this rank's rows, and keep and bias with this rank's queries and all keys.
+--- options: comm; queries, keys (partitions); scale; mask in its normal form (mask.lua), with documents
+-- for this rank's rows, and keep and bias with this rank's queries and all keys.
 function Plan:init(options)
   self.comm, self.queries, self.keys = options.comm, options.queries, options.keys
-  self.mask, self.scale = options.mask or {}, options.scale
+  self.mask, self.scale = options.mask, options.scale
   self.cache = {}
-  if type(self.mask.documents) ~= "nil" then self:gather_documents() end
-end
-
---- Every rank needs the document of every key.
-function Plan:gather_documents()
-  local ids = self.mask.documents
-  if type(ids) ~= "table" or ids.c then ids = { q = ids, k = ids } end
-  if ids.k:size(-1) ~= self.keys:count(self.comm.rank) then
-    check.fail("documents: %d ids for %d keys on rank %d", ids.k:size(-1),
-      self.keys:count(self.comm.rank), self.comm.rank)
+  masks.check_columns("attend", self.mask, self.keys.rows)
+  if self.mask.documents then -- every rank needs the document of every key
+    self.key_documents = self.comm:all_gather(self.mask.documents.k, -1)
   end
-  self.query_documents = ids.q
-  self.key_documents = self.comm:all_gather(ids.k, -1)
 end
 
 --- The global numbers of a rank's rows as an i64 tensor.
 local function positions_of(plan, partition, rank)
   local key = partition == plan.queries and rank or -1 - rank
-  local cached = plan.cache[key]
-  if not cached then
-    cached = create.tensor(partition:positions(rank), { dtype = "i64" })
-    plan.cache[key] = cached
-  end
-  return cached
+  plan.cache[key] = plan.cache[key] or create.runs(partition:pieces(rank))
+  return plan.cache[key]
 end
 
 --- How many of owner's keys, counted from its first, some query can see. Only the prefix of a
@@ -107,7 +94,7 @@ function Plan:block(owner, count)
   local k_positions = positions_of(self, self.keys, owner):narrow(1, 1, count)
   if mask.documents then
     mask.documents = {
-      q = self.query_documents,
+      q = self.mask.documents.q,
       k = self.key_documents:narrow(-1, offset_of(self, owner) + 1, count),
     }
   end

@@ -69,6 +69,20 @@ function create.arange(first, last, step, options)
   return create.tensor(values, { dtype = options.dtype or "i64", device = options.device })
 end
 
+--- An i64 vector of runs: each { first, step, count } gives first, first + step, ...
+function create.runs(list)
+  local count, at = 0, 0
+  for _, run in ipairs(list) do count = count + run[3] end
+  local values = ffi.new("int64_t[?]", count)
+  for _, run in ipairs(list) do
+    for i = 0, run[3] - 1 do values[at + i] = run[1] + i * run[2] end
+    at = at + run[3]
+  end
+  local t = create.empty { count, dtype = "i64" }
+  check.call("mosaic_tensor_write_bytes", t.c, values, count * 8)
+  return t
+end
+
 --- Sizes of a nested list; fails where it is ragged.
 local function nested_sizes(data)
   local sizes, level = {}, data
