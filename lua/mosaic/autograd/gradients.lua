@@ -19,7 +19,7 @@ end
 local gradients = {
   view = { function(g, n) return g:reshape(n.inputs[1].shape) end },
   permute = { function(g, n)
-    return g:permute(inverse_order(type(n[2]) == "table" and n[2] or { unpack(n, 2) }))
+    return g:permute(inverse_order(type(n[2]) == "table" and n[2] or { unpack(n, 2, g.ndim + 1) }))
   end },
   slice = { function(g, n)
     return scatter_view(g, n, function(whole) return whole:slice(n[2], n[3], n[4], n[5]) end)

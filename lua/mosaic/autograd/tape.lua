@@ -60,7 +60,7 @@ end
 --- A node with the next number; `inputs` are the edges of the arguments that want a gradient.
 function tape.new_node(name, rule, inputs)
   sequence = sequence + 1
-  return { sequence = sequence, name = name, rule = rule, inputs = inputs }
+  return { sequence = sequence, name = name, rule = rule, inputs = inputs, outputs = false }
 end
 
 --- Remembers a tensor for backward, and how often it had been written.
@@ -220,7 +220,7 @@ function Tensor:requires_grad_(on)
     check.fail("requires_grad_: %s is not a float tensor", self:describe())
   end
   self.requires_grad = on ~= false
-  self.edge = self.requires_grad and new_edge(self) or nil
+  self.edge = self.requires_grad and new_edge(self) or false
   if self.edge then self.edge.leaf = self end
   return self
 end

@@ -21,10 +21,11 @@ function Tensor.blank()
   return view()
 end
 
---- The Lua object for a filled C view.
+--- The Lua object for a filled C view. (The tape's fields have their places from the start: a field
+-- that is missing costs a search, one that is added later a new table.)
 function Tensor.wrap(c)
   heap.poll()
-  return setmetatable({ c = c }, Tensor)
+  return setmetatable({ c = c, edge = false, requires_grad = false }, Tensor)
 end
 
 function Tensor.is(value)
