@@ -1,13 +1,14 @@
 --- The last step of the demonstration: result.json and plot.png from what training and evaluation left.
---   mosaic-lua scripts/demo-result.lua FOLDER SECONDS
--- Fails when the model has not learned what it must: see GATES.
+--   mosaic-lua scripts/demo-result.lua FOLDER SECONDS STEPS
+-- STEPS: what training was asked for; the time limit may have cut it off. Fails when the model has not
+-- learned what it must: see GATES.
 local mosaic = require "mosaic"
 local json = mosaic.data.json
 
 local GATES = { auc = 0.90, last_loss = 0.56, fall = 0.08 }
 local WINDOW = 50 -- steps that the first and the last loss are the mean of
 
-local folder, seconds = arg[1], tonumber(arg[2])
+local folder, seconds, wanted = arg[1], tonumber(arg[2]), tonumber(arg[3])
 
 local function read(path)
   local file = assert(io.open(path))
@@ -91,14 +92,20 @@ local function result(steps, figures)
   }
 end
 
+--- Why the model may not have learned: "" when training did all of its steps.
+local function cut_off(r)
+  if r.steps >= wanted then return "" end
+  return ("; training was cut off by its time limit after %d of %d steps"):format(r.steps, wanted)
+end
+
 local function check_gates(r)
   local fall = r.first_loss - r.last_loss
   print(("loss %.3f -> %.3f in %d steps, %d tables, %d s; %s/plot.png shows it"):format(r.first_loss,
     r.last_loss, r.steps, r.tables, r.seconds, folder))
   if not (r.auc >= GATES.auc and r.last_loss <= GATES.last_loss and fall >= GATES.fall) then
     error(("the model has not learned enough: AUC %.3f (at least %.2f), loss %.3f (at most %.2f), "
-      .. "fallen by %.3f (at least %.2f)"):format(r.auc, GATES.auc, r.last_loss, GATES.last_loss, fall,
-      GATES.fall), 0)
+      .. "fallen by %.3f (at least %.2f)%s"):format(r.auc, GATES.auc, r.last_loss, GATES.last_loss,
+      fall, GATES.fall, cut_off(r)), 0)
   end
 end
 
