@@ -6,6 +6,8 @@ local mosaic = require "mosaic"
 local Labels = require "nanotabpfn.labels"
 local Stream = require "nanotabpfn.prior.stream"
 local classifier = require "nanotabpfn.classifier"
+local fail = require "nanotabpfn.fail"
+local halves = require "nanotabpfn.halves"
 local metrics = require "nanotabpfn.metrics"
 local model_file = require "nanotabpfn.model_file"
 local options = require "nanotabpfn.options"
@@ -14,7 +16,7 @@ local OPTIONS = {
   { "model", options.REQUIRED, "a model made by train.lua" },
   { "data", options.REQUIRED, "CSV file with numbers and labels" },
   { "target", "target", "the column with the labels" },
-  { "seed", 0, "of the split" },
+  { "seed", 0, "of the split", integer = 0 },
   { "json", "", "file to write the figures to" },
   { "backend", "ring", "how attention over the rows is shared" },
 }
@@ -30,6 +32,16 @@ local function reordered(rows, labels, order)
   return x, y
 end
 
+--- Fails on the first row with a missing cell: there is no number for it to go on with.
+local function refuse_missing(t, columns)
+  local row, name
+  for _, column in ipairs(columns) do
+    local first = t:missing(column)[1]
+    if first and (not row or first < row) then row, name = first, column end
+  end
+  if row then fail("%s: row %d, column '%s' is missing; evaluate needs every cell", t.path, row, name) end
+end
+
 --- The table, shuffled: rows, class numbers from 1, how many of them train, how many classes.
 local function read(o)
   local t = mosaic.data.read_csv(o.data)
@@ -37,6 +49,7 @@ local function read(o)
   for _, name in ipairs(t.names) do
     if name ~= o.target then names[#names + 1] = name end
   end
+  refuse_missing(t, t.names)
   local labels = Labels(t:text(o.target))
   local order = Stream(o.seed, 0, 0):permutation(t.rows)
   local x, y = reordered(t:numeric(names):tolist(), labels:encode(t:text(o.target)), order)
@@ -53,12 +66,9 @@ local function run_model(model, x, y, train_rows, classes)
   return classifier.probabilities(model, own_x, own_y, train_rows, classes)
 end
 
-local function halves(list, count)
-  return { unpack(list, 1, count) }, { unpack(list, count + 1) }
-end
-
 --- { { name, auc, accuracy }, ... }, the model first; what is printed and written.
 local function compare(o)
+  options.check_backend(o.backend)
   local model = model_file.load(o.model, { backend = o.backend }):eval()
   local x, y, train_rows, labels = read(o)
   local classes = labels:count()

@@ -2,7 +2,9 @@
 --
 -- list: { { "steps", 2500, "training steps" }, { "out", REQUIRED, "folder of the results" }, ... }; a
 -- number as the default asks for a number, false for a switch, REQUIRED for a string that must be given,
--- and "" for one that need not. `--name value`, `--name=value` and `--switch` are understood.
+-- and "" for one that need not. A number's entry may have a limit: `integer = 1`, an integer of at least 1;
+-- `least = 0`, a finite number of at least 0; `above = 0`, a finite number above 0. `--name value`,
+-- `--name=value` and `--switch` are understood.
 local mosaic = require "mosaic"
 local fail = require "nanotabpfn.fail"
 
@@ -32,10 +34,26 @@ local function find(list, name)
     near and (", did you mean '--%s'?"):format(near) or "")
 end
 
+local LARGEST = 2 ^ 53 -- the integers up to here are exact
+
+--- What an entry asks of its number, as a text, and whether the value is so; NaN never is.
+local function limit(entry, value)
+  if entry.integer then
+    return ("an integer of at least %d"):format(entry.integer),
+      value % 1 == 0 and value >= entry.integer and value <= LARGEST
+  elseif entry.least then
+    return ("a number of at least %g"):format(entry.least), value >= entry.least and value < math.huge
+  elseif entry.above then
+    return ("a number above %g"):format(entry.above), value > entry.above and value < math.huge
+  end
+  return "a number", true
+end
+
 local function convert(entry, text)
   if type(entry[2]) ~= "number" then return text end
   local value = tonumber(text)
-  if not value then fail("--%s: expected a number, got '%s'", entry[1], text) end
+  local expected, fits = limit(entry, value or 0)
+  if not value or not fits then fail("--%s: expected %s, got '%s'", entry[1], expected, text) end
   return value
 end
 
@@ -73,6 +91,14 @@ function options.parse(program, purpose, list, words)
     result[name:gsub("-", "_")] = value
   end
   return result
+end
+
+--- Fails where several ranks would each do the whole work, and write the same files.
+function options.check_backend(backend)
+  local size = mosaic.comm.world().size
+  if backend == "local" and size > 1 then
+    fail("--backend local is for one rank, not %d: start one, or share the rows with --backend ring", size)
+  end
 end
 
 return options

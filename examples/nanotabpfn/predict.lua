@@ -35,6 +35,7 @@ local function result_columns(probabilities, labels, target)
 end
 
 local function predict(o)
+  options.check_backend(o.backend)
   if o.impute ~= "" then mosaic.check.one_of("--impute", "method", o.impute, { "mean" }) end
   local model = model_file.load(o.model, { backend = o.backend }):eval()
   local comm = model:communicator()

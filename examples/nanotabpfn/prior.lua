@@ -92,9 +92,22 @@ local function generate(options, first, last)
   }
 end
 
+--- What a batch's options are, and the least of each; both sides of a split hold two classes or more.
+local LEAST = {
+  { "seed", 0 }, { "index", 0 }, { "tables", 1 }, { "rows", 4 }, { "features", 1 }, { "classes", 2 },
+}
+
+--- Fails unless a batch can be made of these options.
+function prior.check(where, options)
+  for _, entry in ipairs(LEAST) do
+    mosaic.check.integer(where, entry[1], options[entry[1]], entry[2])
+  end
+end
+
 --- The whole batch. options: seed, index (of the batch, from 0), tables, rows, features, classes (the
 -- most), all required.
 function prior.batch(options)
+  prior.check("prior.batch", options)
   return generate(options, 1, options.tables)
 end
 
@@ -107,6 +120,7 @@ end
 --- The same batch, this rank's rows of it: every rank makes its share of the tables.
 function prior.shard(comm, options)
   if comm.size == 1 then return prior.batch(options) end
+  prior.check("prior.shard", options)
   local piece = mosaic.partition.new { rows = options.tables, ranks = comm.size }:pieces(comm.rank)[1]
   local batch = generate(options, piece[1], piece[1] + piece[3] - 1)
   batch.x, batch.y = exchange(comm, batch.x), exchange(comm, batch.y)

@@ -11,23 +11,23 @@ local options = require "nanotabpfn.options"
 
 local OPTIONS = {
   { "out", "build/nanotabpfn", "folder of model.safetensors and metrics.jsonl" },
-  { "steps", 2500, "training steps" },
-  { "tables", 32, "tables per step" },
-  { "rows", 150, "rows per table, train and test together" },
-  { "features", 5, "features per table" },
-  { "classes", 2, "classes that the model can tell apart" },
-  { "embed-dim", 96, "size of a cell's embedding" },
-  { "num-heads", 4, "attention heads" },
-  { "mlp-hidden", 192, "hidden units of a block's MLP" },
-  { "num-layers", 3, "blocks" },
-  { "lr", 4e-3, "learning rate" },
-  { "clip", 1.0, "largest norm of the gradient" },
-  { "seed", 0, "of the first weights and of the tables" },
+  { "steps", 2500, "training steps", integer = 1 },
+  { "tables", 32, "tables per step", integer = 1 },
+  { "rows", 150, "rows per table, train and test together", integer = 4 },
+  { "features", 5, "features per table", integer = 1 },
+  { "classes", 2, "classes that the model can tell apart", integer = 2 },
+  { "embed-dim", 96, "size of a cell's embedding", integer = 1 },
+  { "num-heads", 4, "attention heads", integer = 1 },
+  { "mlp-hidden", 192, "hidden units of a block's MLP", integer = 1 },
+  { "num-layers", 3, "blocks", integer = 1 },
+  { "lr", 4e-3, "learning rate", above = 0 },
+  { "clip", 1.0, "largest norm of the gradient", above = 0 },
+  { "seed", 0, "of the first weights and of the tables", integer = 0 },
   { "backend", "ring", "how attention over the rows is shared: ring, or local on one rank" },
   { "dtype", "f32", "of the weights: f32 or f64" },
-  { "held-out", 0, "generated tables to measure on besides, 200 are steady" },
-  { "every", 100, "steps from one measurement, and saved model, to the next" },
-  { "seconds", 0, "stop after so many seconds; 0 for no limit" },
+  { "held-out", 0, "generated tables to measure on besides, 200 are steady", integer = 0 },
+  { "every", 100, "steps from one measurement, and saved model, to the next", integer = 1 },
+  { "seconds", 0, "stop after so many seconds; 0 for no limit", least = 0 },
 }
 
 local function make_model(o)
@@ -73,6 +73,7 @@ local function make_trainer(o)
 end
 
 local function train(o)
+  options.check_backend(o.backend)
   local trainer = make_trainer(o)
   local comm = trainer.comm
   if comm.rank == 0 then mosaic.data.make_folder(o.out) end

@@ -22,17 +22,23 @@ function Trainer:init(options)
   self.tables, self.rows = options.tables or 32, options.rows or 150
   self.features, self.classes = options.features or 5, options.classes or self.model.sizes.num_outputs
   self.seed, self.done = options.seed or 0, 0
+  prior.check("Trainer", self:prior_options(self.done))
   self.comm, self.parameters = self.model:communicator(), self.model:parameters()
   mosaic.broadcast_parameters(self.model, { comm = self.comm })
   self.optimizer = optim.ScheduleFreeAdamW { params = self.parameters, lr = options.lr or 4e-3 }
 end
 
---- The batch of step `index` (from 0), this rank's rows of it.
-function Trainer:batch(index)
-  return prior.shard(self.comm, {
+--- What the prior is asked for at step `index`.
+function Trainer:prior_options(index)
+  return {
     seed = self.seed, index = index, tables = self.tables, rows = self.rows,
     features = self.features, classes = self.classes,
-  })
+  }
+end
+
+--- The batch of step `index` (from 0), this rank's rows of it.
+function Trainer:batch(index)
+  return prior.shard(self.comm, self:prior_options(index))
 end
 
 --- One step on a batch of this rank's rows { x, y, train_rows, test_cells }. Returns the global loss, the

@@ -2,6 +2,7 @@ local options = require "nanotabpfn.options"
 
 local LIST = {
   { "steps", 400, "training steps" }, { "out", options.REQUIRED, "where to" }, { "held-out", 0, "tables" },
+  { "count", 1, "of them", integer = 1 }, { "rate", 1, "of it", above = 0 }, { "time", 0, "s", least = 0 },
   { "quiet", false, "say nothing" }, { "impute", "", "how" },
 }
 
@@ -18,9 +19,12 @@ end
 
 describe("options.parse", function()
   it("reads values of the defaults' kinds, in both spellings", function()
-    assert.same({ steps = 12, out = "a b", held_out = 7, quiet = true, impute = "" },
-      parse("--steps", "12", "--out=a b", "--held-out=7", "--quiet"))
-    assert.same({ steps = 400, out = "x", held_out = 0, quiet = false, impute = "mean" },
+    assert.same({ steps = 12, out = "a b", held_out = 7, quiet = true, impute = "", count = 3, rate = 0.5,
+      time = 0 },
+      parse("--steps", "12", "--out=a b", "--held-out=7", "--quiet", "--count", "3",
+        "--rate=.5"))
+    assert.same({ steps = 400, out = "x", held_out = 0, quiet = false, impute = "mean", count = 1, rate = 1,
+      time = 0 },
       parse("--impute", "mean", "--out", "x"))
   end)
 
@@ -31,5 +35,17 @@ describe("options.parse", function()
     fails("--out: a value is missing", function() parse "--out" end)
     fails("--out is required (--help explains it)", function() parse() end)
     fails("expected an option such as --steps, got 'x'", function() parse "x" end)
+  end)
+
+  it("holds numbers to their limits", function()
+    for text, expected in pairs {
+      ["count=0"] = "an integer of at least 1", ["count=2.5"] = "an integer of at least 1",
+      ["count=nan"] = "an integer of at least 1", ["count=inf"] = "an integer of at least 1",
+      ["rate=0"] = "a number above 0", ["rate=nan"] = "a number above 0",
+      ["time=-1"] = "a number of at least 0", ["time=inf"] = "a number of at least 0",
+    } do
+      local name, value = text:match "(.*)=(.*)"
+      fails(("--%s: expected %s, got '%s'"):format(name, expected, value), function() parse("--" .. text) end)
+    end
   end)
 end)

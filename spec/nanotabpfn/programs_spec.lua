@@ -69,6 +69,69 @@ describe("the nanoTabPFN programs", function()
     assert.is_true(figures.model.auc >= 0 and figures.model.auc <= 1)
   end)
 
+  --- Runs evaluate on a CSV file; nothing is raised.
+  local function evaluate(bytes)
+    return program(("%sevaluate.lua --model %s/model.safetensors --data %s"):format(FOLDER, out,
+      files.write(bytes, "table.csv")))
+  end
+
+  it("evaluate refuses missing values and names the first one", function()
+    for text, place in pairs {
+      ["a,b,target\n1,2,x\n3,4,y\n5,,x\n,8,y\n"] = "row 3, column 'b' is missing",
+      ["a,b,target\n1,2,x\n3,4,\n5,NA,x\n7,8,y\n"] = "row 2, column 'target' is missing",
+    } do
+      local result = evaluate(text)
+      assert.equal(1, result.status)
+      assert.truthy(result.err:find(place, 1, true), result.err)
+      assert.is_nil(result.err:find("traceback", 1, true))
+    end
+  end)
+
+  it("train refuses options that no table or model can be made with, before it starts", function()
+    for words, text in pairs {
+      ["--rows 1"] = "--rows: expected an integer of at least 4, got '1'",
+      ["--tables 2.5"] = "--tables: expected an integer of at least 1, got '2.5'",
+      ["--steps 0"] = "--steps: expected an integer of at least 1, got '0'",
+      ["--backend local"] = "--backend local is for one rank, not 2",
+    } do
+      local folder = files.path "refused"
+      local result = program(("--virtual 2 %strain.lua --out %s %s"):format(FOLDER, folder, words))
+      assert.equal(1, result.status)
+      assert.truthy(result.err:find(text, 1, true), result.err)
+      assert.is_nil(io.open(folder .. "/metrics.jsonl"))
+    end
+  end)
+
+  it("predict and evaluate refuse a local backend on several ranks", function()
+    for _, rest in ipairs {
+      "evaluate.lua --model m --data d", "predict.lua --model m --train a --test b --target t --out p",
+    } do
+      local result = program("--virtual 3 " .. FOLDER .. rest .. " --backend local")
+      assert.equal(1, result.status)
+      assert.truthy(result.err:find("--backend local is for one rank, not 3", 1, true), result.err)
+    end
+  end)
+
+  it("the demonstration says when its training was cut off", function()
+    local folder = files.path "demo"
+    mosaic.data.make_folder(folder)
+    local function write(name, text)
+      local file = assert(io.open(folder .. "/" .. name, "w"))
+      file:write(text)
+      file:close()
+    end
+    write("metrics.jsonl", '{"step":1,"loss":0.7,"auc":0.5,"tables":8,"ranks":2}\n')
+    write("evaluation.json", '{"model":{"auc":0.6,"accuracy":0.6},"knn":{"auc":0.9},"logistic":{"auc":0.9}}')
+    local cut = "; training was cut off by its time limit after 1 of 400 steps"
+    local result = program("scripts/demo-result.lua " .. folder .. " 9 400")
+    assert.equal(1, result.status)
+    assert.truthy(result.err:find(cut, 1, true), result.err)
+    result = program("scripts/demo-result.lua " .. folder .. " 9 1")
+    assert.equal(1, result.status)
+    assert.truthy(result.err:find("has not learned enough", 1, true), result.err)
+    assert.is_nil(result.err:find("cut off", 1, true))
+  end)
+
   it("say what is wrong with the user's input, without a traceback", function()
     local result = program(("--virtual 2 %strain.lua --stps 3"):format(FOLDER))
     assert.equal(1, result.status)

@@ -57,6 +57,16 @@ describe("nanoTabPFN training", function()
     assert.is_true(mean(21, 30) < mean(1, 5))
   end)
 
+  it("refuses tables that cannot be made", function()
+    for name, value in pairs { rows = 3, tables = 2.5, features = 0, seed = -1 } do
+      support.fails(("Trainer: %s must be an integer of at least"):format(name),
+        function() Trainer { model = support.small_model {}, [name] = value } end)
+    end
+    support.fails("prior.batch: rows must be an integer of at least 4, got 1", function()
+      prior.batch { seed = 0, index = 0, tables = 1, rows = 1, features = 2, classes = 2 }
+    end)
+  end)
+
   it("is the same whether or not it is evaluated between the steps", function()
     local function run(evaluate)
       local trainer = Trainer { model = support.small_model {}, tables = 1, rows = 12, features = 2 }

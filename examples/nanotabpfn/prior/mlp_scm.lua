@@ -55,7 +55,8 @@ local function choose_units(stream, h, units, features)
   else
     order = stream:permutation(pool)
   end
-  local chosen = { unpack(order, 2, features + 1) }
+  local chosen = {}
+  for i = 1, features do chosen[i] = order[i + 1] end
   if h.sorted_features then table.sort(chosen) end
   return chosen, h.y_is_effect and units or order[1]
 end
