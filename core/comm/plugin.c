@@ -23,11 +23,15 @@ static void plugin_path(char *path, size_t room)
         snprintf(path, room, "%s", given ? given : "libmosaic_mpi.so");
 }
 
+/* Seconds that this rank waits longer at the end than in an operation: when others are stuck in
+ * one, their reports say more than that of a rank that has nothing left to do. */
+enum { GRACE = 1 };
+
 /* Waits for what this rank has started, then for the others. They may have died: not for ever. */
 static bool leave_together(mosaic_comm *c)
 {
     const char *text = getenv("MOSAIC_TIMEOUT");
-    double limit = text && atof(text) > 0 ? atof(text) : 300, end = mosaic_now() + limit;
+    double limit = (text && atof(text) > 0 ? atof(text) : 300) + GRACE, end = mosaic_now() + limit;
     mosaic_request *r;
     if (mosaic_comm_barrier(&r, c)) return false;
     mosaic_status status = mosaic_request_wait(r, end - mosaic_now());

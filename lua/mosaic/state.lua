@@ -6,6 +6,7 @@ function state.new()
   return {
     recording = true, -- does the tape record?
     comm = nil,       -- the rank's world communicator, once asked for
+    splitting = nil,  -- the request of a split of communicators that is under way
     mesh = nil,       -- set by mosaic.init
     generator = nil,  -- default random generator
   }

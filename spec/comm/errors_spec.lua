@@ -70,6 +70,21 @@ describe("mistakes are found on every rank before the first message:", function(
       function(comm) comm:agree("here", { f = function() end }) end)
   end)
 
+  it("a send that would lose a gradient", function()
+    local text = "send: f32 [2] takes part in a gradient, which send does not carry back; use sendrecv or "
+      .. "detach()"
+    local w = mosaic.ones({ 2 }):requires_grad_()
+    refused(text, function(comm) comm:send(w * 2, (comm.rank + 1) % 3) end)
+    mosaic.virtual(2, function(comm)
+      local requests = { comm:send(w:detach(), 1 - comm.rank, { async = true }) }
+      mosaic.no_grad(function() requests[2] = comm:send(w, 1 - comm.rank, { async = true }) end)
+      for _, request in ipairs(requests) do
+        assert.equal(2, comm:recv(mosaic.zeros { 2 }, 1 - comm.rank):sum():item())
+        request:wait()
+      end
+    end)
+  end)
+
   it("an in-place receive into what a gradient needs", function()
     refused("recv: f32 [2] takes part in a gradient", function(comm)
       comm:recv(mosaic.ones({ 2 }):requires_grad_(), (comm.rank + 1) % 3)

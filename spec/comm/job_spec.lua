@@ -24,6 +24,16 @@ describe("an MPI job", function()
     assert.equal(86, status)
   end)
 
+  try("ends after MOSAIC_TIMEOUT where a rank asks with test", function()
+    local text, status = run("MOSAIC_TIMEOUT=0.7", 2, [[
+      if comm.rank == 1 then os.execute "sleep 8" end
+      local request = comm:barrier { async = true }
+      while not request:test() do end]])
+    local report = "mosaic: rank 0/2 %([^)]+%): barrier #0 from rank 1 not complete after 0%.7 s %([^)]+:5%)"
+    assert(text:find(report), text)
+    assert.equal(86, status)
+  end)
+
   try("ends when one rank raises an error while others wait for it", function()
     local text, status = run("", 2, [[
       if comm.rank == 1 then error "the cat is out" end
@@ -35,7 +45,8 @@ describe("an MPI job", function()
   try("ends when one rank leaves early", function()
     local text, status = run("MOSAIC_TIMEOUT=0.7", 2, [[
       if comm.rank == 0 then comm:recv(mosaic.ones { 1 }, 1) end]])
-    assert(text:find("mosaic: rank %d/2 %([^)]+%): [%w_]+[^\n]* not complete after 0%.7 s"), text)
+    local report = "^mosaic: rank 0/2 %([^)]+%): recv f32%[1%] from rank 1 not complete after 0%.7 s "
+    assert(text:find(report), text)
     assert.equal(86, status)
   end)
 

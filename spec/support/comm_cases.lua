@@ -349,6 +349,21 @@ case("keeps messages of sibling communicators apart, and reuses their numbers", 
   end
 end)
 
+case("splits without waiting, several times at once", function(comm)
+  local requests = {}
+  for k = 1, 3 do requests[k] = comm:split(comm.rank % 2, k == 2 and -comm.rank or nil, { async = true }) end
+  local none = comm:split(nil, nil, { async = true })
+  local a, b, c = requests[1]:wait(), requests[2]:wait(), requests[3]:wait()
+  local x = a:all_gather(mosaic.tensor { comm.rank }, 1, nil, { async = true })
+  local y = b:all_gather(mosaic.tensor { comm.rank }, 1, nil, { async = true })
+  local z = c:all_reduce(mosaic.ones { 1 }, { async = true })
+  assert.equal(c.size, z:wait():item())
+  assert.equal(comm.rank % 2, x:wait():get(1))
+  assert.equal(comm.rank % 2, y:wait():get(-1))
+  assert.equal(a, requests[1]:wait())
+  assert.is_nil(none:wait())
+end)
+
 case("leaves ranks without a color out", function(comm)
   local part = comm:split(comm.rank > 0 and 1 or nil)
   if comm.rank == 0 then

@@ -1,6 +1,7 @@
 --- Small facts exchanged in one small collective: do the ranks agree, and what does each have?
 local ffi = require "ffi"
 local check = require "mosaic.check"
+local state = require "mosaic.state"
 local create = require "mosaic.tensor.create"
 local Tensor = require "mosaic.tensor"
 local Comm = require "mosaic.comm.class"
@@ -127,16 +128,33 @@ function Comm:agree(where, same, own)
   return rows
 end
 
+--- Ranks choose a free number for the new communicator from what all had in use when the split began. So
+-- a split that is under way must have its number before the next one begins.
+local function wait_for_last_split()
+  local last = state.current.splitting
+  state.current.splitting = nil
+  if last then last:wait() end
+end
+
+local function finish_split(call)
+  local comm, out = call.comm, ffi.new "mosaic_comm *[1]"
+  state.current.splitting = nil
+  check.call("mosaic_comm_split_finish", out, comm.handle, call.table_c)
+  return out[0] ~= nil and Comm.wrap(out[0], comm.host) or nil
+end
+
 --- A communicator of the ranks that give the same `color` (an integer >= 0; nil: none, returns nil), in
--- the order of `key` (default: the rank). Every rank of this communicator must call it.
-function Comm:split(color, key)
+-- the order of `key` (default: the rank). Every rank of this communicator must call it. options: async.
+function Comm:split(color, key, options)
   if color ~= nil then check.integer("split", "color", color, 0) end
   key = check.integer("split", "key", key or self.rank)
-  local table_c = Tensor.blank()
-  Request.start(self, nil, nil, "mosaic_comm_split_start", table_c, color or -1, key):wait()
-  local out = ffi.new "mosaic_comm *[1]"
-  check.call("mosaic_comm_split_finish", out, self.handle, table_c)
-  return out[0] ~= nil and Comm.wrap(out[0], self.host) or nil
+  options = check.options("split", options or {}, { "async" })
+  wait_for_last_split()
+  local call = { comm = self, table_c = Tensor.blank() }
+  local request = Request.start(self, finish_split, call, "mosaic_comm_split_start", call.table_c,
+    color or -1, key)
+  state.current.splitting = request
+  return options.async and request or request:wait()
 end
 
 return Comm

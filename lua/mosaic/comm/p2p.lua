@@ -2,6 +2,7 @@
 -- Messages from one rank to another with the same tag (0..32767, default 0) arrive in the order in which
 -- they were sent. A send waits for its receiver: two ranks that both send first wait for ever.
 local check = require "mosaic.check"
+local state = require "mosaic.state"
 local create = require "mosaic.tensor.create"
 local Tensor = require "mosaic.tensor"
 local Comm = require "mosaic.comm.class"
@@ -28,9 +29,18 @@ local function run(comm, options, result, name, ...)
   return options.async and request or request:wait()
 end
 
+--- A gradient that stopped here without a word would be wrong.
+local function refuse_gradient(x)
+  if x.edge and state.current.recording then
+    check.fail("send: %s takes part in a gradient, which send does not carry back; use sendrecv or detach()",
+      x:describe())
+  end
+end
+
 --- Sends x to rank `to`; options: tag, async.
 function Comm:send(x, to, options)
   check_tensor("send", x)
+  refuse_gradient(x)
   self:check_rank("send", "to", to)
   local tag
   options, tag = check_options("send", options)

@@ -3,6 +3,7 @@
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
+local clock = require "mosaic.clock"
 
 local PENDING = C.MOSAIC_PENDING
 local SLICE = 0.05 -- seconds in C at a time; in between, Lua sees signals
@@ -86,11 +87,22 @@ function Request:wait()
   return settle(self, virtual and wait_for_coroutines(self) or wait_for_processes(self))
 end
 
---- Is it complete? A virtual rank that asks in a loop lets the others run.
+--- The first question in vain starts the clock. At the end messages get a last chance to move.
+local function asked_in_vain(self)
+  self.asked = self.asked or clock()
+  local waited = clock() - self.asked
+  if waited > SLICE and waited >= timeout() and C.mosaic_request_wait(self.handle, SLICE) == PENDING then
+    give_up(self, waited)
+  end
+end
+
+--- Is it complete? A virtual rank that asks in a loop lets the others run; an MPI rank that asks for longer
+-- than MOSAIC_TIMEOUT ends the job, as in wait.
 function Request:test()
   if self.handle == nil then return true end
   local status = C.mosaic_request_wait(self.handle, 0)
   if status == PENDING then
+    if self.comm.transport == "mpi" then asked_in_vain(self) end
     if self.comm.host then self.comm.host:pause(nil) end
     return false
   end
