@@ -33,8 +33,72 @@ describe("views", function()
       function() x:size(0) end)
   end)
 
+  it("refuses places and lengths that are no integers", function()
+    fails("slice: from must be an integer, got 1.5", function() x:slice(1, 1.5) end)
+    fails("slice: to must be an integer, got 2.5", function() x:slice(2, 1, 2.5) end)
+    fails("slice: step must be an integer, got 1.5", function() x:slice(2, 1, 3, 1.5) end)
+    fails("narrow: start must be an integer, got 1.5", function() x:narrow(2, 1.5, 1.5) end)
+    fails("narrow: length must be an integer of at least 0, got 1.5", function() x:narrow(2, 1, 1.5) end)
+  end)
+
   it("suggests the option that was meant", function()
     fails("zeros: unknown option 'dtpye', did you mean 'dtype'? (known: dtype, device, requires_grad)",
       function() mosaic.zeros { 2, dtpye = "f32" } end)
+  end)
+end)
+
+describe("writes in place", function()
+  local x, ids = mosaic.zeros { 2 }, mosaic.tensor({ 1, 2 }, { dtype = "i64" })
+  local source = mosaic.ones { 2, requires_grad = true }
+
+  it("refuse a source that carries a gradient, which would be lost", function()
+    local writes = {
+      copy_ = function() x:copy_(source) end,
+      scatter_ = function() x:scatter_(1, ids, source) end,
+      scatter_add_ = function() x:scatter_add_(1, ids, source) end,
+      index_add_ = function() x:index_add_(1, ids, source) end,
+    }
+    for name, write in pairs(writes) do
+      fails(name .. ": f32 [2] takes part in a gradient; use the form without '_', detach()", write)
+    end
+    assert.same({ 0, 0 }, x:tolist())
+    mosaic.no_grad(function() x:copy_(source) end)
+    assert.same({ 1, 1 }, x:tolist())
+  end)
+
+  it("say what they cannot write", function()
+    fails("copy_: the source must be a tensor, got 3", function() x:copy_(3) end)
+    fails('fill_: the value must be a number, got "x"', function() x:fill_ "x" end)
+    fails("full: the value must be a number, got nil", function() mosaic.full { 2 } end)
+    fails("set: the value must be a number, got \"x\"", function() x:set(1, "x") end)
+  end)
+end)
+
+describe("integer tensors", function()
+  local function of(dtype, data)
+    return function() mosaic.tensor(data, { dtype = dtype }) end
+  end
+
+  it("hold whole numbers of their range, the ends included", function()
+    local ends = { u8 = { 0, 255 }, i32 = { -2 ^ 31, 2 ^ 31 - 1 }, i64 = { -2 ^ 63, 2 ^ 53 } }
+    for dtype, values in pairs(ends) do
+      assert.same(values, mosaic.tensor(values, { dtype = dtype }):tolist())
+    end
+  end)
+
+  it("refuse what they would round or wrap, with its place", function()
+    local function refused(text, data, dtype)
+      local ok, message = pcall(of(dtype, data))
+      assert.is_false(ok)
+      assert.truthy(message:find(text, 1, true), message)
+    end
+    refused("tensor: 1.5 at [2][3] does not fit i64", { { 1, 2, 3 }, { 4, 5, 1.5 } }, "i64")
+    refused("nan at [1] does not fit i32", { 0 / 0 }, "i32")
+    refused("tensor: 1e+30 at [2] does not fit i64", { 1, 1e30 }, "i64")
+    refused("tensor: 300 does not fit u8", 300, "u8")
+    refused("tensor: -1 at [1][1] does not fit u8", { { -1 } }, "u8")
+    fails("full: 0.5 does not fit i32", function() mosaic.full({ 2, dtype = "i32" }, 0.5) end)
+    fails("fill_: 256 does not fit u8", function() mosaic.zeros { 2, dtype = "u8" }:fill_(256) end)
+    fails("set: 2.5 does not fit i64", function() mosaic.zeros { 2, dtype = "i64" }:set(1, 2.5) end)
   end)
 end)

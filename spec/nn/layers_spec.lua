@@ -148,5 +148,8 @@ describe("nn losses", function()
   it("mse_loss", function()
     close(nn.mse_loss(logits, logits + 2), 4)
     close(nn.mse_loss(logits, logits - 1, { reduction = "sum" }), 6)
+    fails("mse_loss: x is f32 [4], y is f32 [4,1]: the shapes must be equal",
+      function() nn.mse_loss(mosaic.ones { 4 }, mosaic.ones { 4, 1 }) end)
+    fails("mse_loss: y must be a tensor, got 3", function() nn.mse_loss(logits, 3) end)
   end)
 end)

@@ -120,6 +120,8 @@ describe("optim.ScheduleFreeAdamW", function()
     close(p, x)
     fails("ScheduleFreeAdamW: step() while the parameters hold the average; call train() first",
       function() optimizer:step() end)
+    fails("ScheduleFreeAdamW: state_dict() while the parameters hold the average; call train() first",
+      function() optimizer:state_dict() end)
     optimizer:eval():train()
     assert.same(y, p:tolist())
   end)
@@ -167,6 +169,29 @@ describe("an optimizer", function()
       assert.same(p:tolist(), q:tolist())
     end)
   end
+
+  it("follows its parameters to another dtype", function()
+    for _, make in pairs(makers) do
+      local p = mosaic.tensor({ 1, -2 }, { requires_grad = true })
+      local model = mosaic.nn.Module()
+      model.weight = p
+      local optimizer = make { p }
+      local function step()
+        p.grad = p:detach() * 0.3
+        optimizer:step()
+      end
+      step()
+      model:to "f64"
+      local q = p:detach():clone():requires_grad_()
+      local other = make { q }
+      other:load_state_dict(optimizer:state_dict())
+      step()
+      q.grad = q:detach() * 0.3
+      other:step()
+      assert.same(q:tolist(), p:tolist())
+      for name, t in pairs(optimizer.state) do assert.equal("f64", t.dtype, name) end
+    end
+  end)
 
   it("leaves parameters without a gradient alone, and forgets gradients", function()
     local p, q = mosaic.ones { 2, requires_grad = true }, mosaic.ones { 2, requires_grad = true }

@@ -58,10 +58,12 @@ function Optimizer:setup(options, names, lr)
   self.state = {}
 end
 
---- The tensor `slot` of parameter i; zeros the first time.
+--- The tensor `slot` of parameter i; zeros the first time. It follows the parameter to another dtype or
+-- device, as after model:to("f64").
 function Optimizer:slot(slot, i)
-  local name = slot .. "." .. i
-  if not self.state[name] then self.state[name] = self.params[i]:detach():zeros_like() end
+  local name, p = slot .. "." .. i, self.params[i]
+  local t = self.state[name]
+  self.state[name] = t and t:to { dtype = p.dtype, device = p.device } or p:detach():zeros_like()
   return self.state[name]
 end
 

@@ -29,10 +29,15 @@ function ScheduleFreeAdamW:init(options)
   for i, p in ipairs(self.params) do self.state["z." .. i] = p:detach():clone() end
 end
 
-function ScheduleFreeAdamW:begin_step()
+--- What belongs to y is refused while the parameters hold x.
+function ScheduleFreeAdamW:check_training(where)
   if self.saved_y then
-    check.fail "ScheduleFreeAdamW: step() while the parameters hold the average; call train() first"
+    check.fail("ScheduleFreeAdamW: %s while the parameters hold the average; call train() first", where)
   end
+end
+
+function ScheduleFreeAdamW:begin_step()
+  self:check_training "step()"
   self.largest_lr = math.max(self.largest_lr, self.lr)
   local weight = self.largest_lr ^ 2
   self.weight_sum = self.weight_sum + weight
@@ -56,7 +61,7 @@ function ScheduleFreeAdamW:eval()
   autograd.no_grad(function()
     for i, p in ipairs(self.params) do
       self.saved_y[i] = p:detach():clone()
-      p:add_(self.state["z." .. i]:sub(self.saved_y[i]), 1 - 1 / self.beta1)
+      p:add_(self:slot("z", i):sub(self.saved_y[i]), 1 - 1 / self.beta1)
     end
   end)
   return self
@@ -72,7 +77,9 @@ function ScheduleFreeAdamW:train()
   return self
 end
 
+--- Goes with parameters that hold y, so it is refused after eval().
 function ScheduleFreeAdamW:state_dict()
+  self:check_training "state_dict()"
   local state = Optimizer.state_dict(self)
   state.weight_sum = create.tensor(self.weight_sum, { dtype = "f64" })
   state.largest_lr = create.tensor(self.largest_lr, { dtype = "f64" })

@@ -2,6 +2,7 @@
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
+local argument = require "mosaic.tensor.argument"
 local Tensor = require "mosaic.tensor.class"
 
 local create = {}
@@ -11,11 +12,26 @@ local ENUM = {
   f32 = C.MOSAIC_DTYPE_F32, f64 = C.MOSAIC_DTYPE_F64, bf16 = C.MOSAIC_DTYPE_BF16,
   f16 = C.MOSAIC_DTYPE_F16, i32 = C.MOSAIC_DTYPE_I32, i64 = C.MOSAIC_DTYPE_I64, u8 = C.MOSAIC_DTYPE_U8,
 }
+local RANGES = { u8 = { 0, 2 ^ 8 }, i32 = { -2 ^ 31, 2 ^ 31 }, i64 = { -2 ^ 63, 2 ^ 63 } } -- first, last + 1
 local OPTIONS = { "dtype", "device", "requires_grad" }
 
 --- The C enum of a dtype's name.
 function create.dtype(where, name)
   return ENUM[check.one_of(where, "dtype", name or "f32", DTYPES)]
+end
+
+local function holds(range, value)
+  return value % 1 == 0 and value >= range[1] and value < range[2]
+end
+
+--- A number for a tensor of `dtype`: an integer dtype neither rounds nor wraps what it cannot hold.
+function create.value(where, dtype, value)
+  local range = RANGES[dtype]
+  argument.number(where, "the value", value)
+  if range and not holds(range, value) then
+    check.fail("%s: %s does not fit %s", where, check.show(value), dtype)
+  end
+  return value
 end
 
 --- The sizes among a constructor's arguments, `f{2, 3, dtype=}` or `f(2, 3)`, and the options.
@@ -47,7 +63,7 @@ end
 local function filled(where, value, ...)
   local sizes, ndim, options = create.sizes(where, ...)
   local t = create.new(where, sizes, ndim, { dtype = options.dtype, device = options.device })
-  check.call("mosaic_fill", t.c, value)
+  check.call("mosaic_fill", t.c, create.value(where, t.dtype, value))
   return options.requires_grad and t:requires_grad_() or t
 end
 
@@ -108,6 +124,25 @@ local function flatten(data, sizes, depth, into)
   return into
 end
 
+--- " at [2][3]": where the value with row-major number `at` stands.
+local function place(sizes, at)
+  local text, rest = "", at - 1
+  for axis = #sizes, 1, -1 do
+    text = ("[%d]%s"):format(rest % sizes[axis] + 1, text)
+    rest = math.floor(rest / sizes[axis])
+  end
+  return #sizes > 0 and " at " .. text or ""
+end
+
+local function check_values(dtype, values, sizes)
+  local range = RANGES[dtype]
+  for i = 1, range and #values or 0 do
+    if not holds(range, values[i]) then
+      check.fail("tensor: %s%s does not fit %s", check.show(values[i]), place(sizes, i), dtype)
+    end
+  end
+end
+
 --- A tensor of nested Lua lists (or one number): `tensor({{1, 2}, {3, 4}}, {dtype = "f64"})`.
 function create.tensor(data, options)
   options = check.options("tensor", options or {}, OPTIONS)
@@ -116,6 +151,7 @@ function create.tensor(data, options)
   if #sizes > C.MOSAIC_MAX_DIMS then
     check.fail("tensor: %d dims, at most %d are possible", #sizes, C.MOSAIC_MAX_DIMS)
   end
+  check_values(options.dtype, values, sizes)
   local t = create.new("tensor", ffi.new("int64_t[8]", sizes), #sizes,
     { dtype = options.dtype, device = options.device })
   check.call("mosaic_tensor_write_f64", t.c, ffi.new("double[?]", #values, values), #values)
@@ -160,7 +196,7 @@ end
 --- Sets one element: `t:set(2, 3, value)` writes row 2, column 3.
 function Tensor:set(...)
   local arguments = { ... }
-  local value = table.remove(arguments)
+  local value = create.value("set", self.dtype, table.remove(arguments))
   check.call("mosaic_tensor_set", self.c, self:element_index("set", unpack(arguments)), value)
   return self
 end

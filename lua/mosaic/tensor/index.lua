@@ -1,5 +1,6 @@
 --- Elements and slices that an index tensor names. Indices are i64 and count from 1.
 local check = require "mosaic.check"
+local argument = require "mosaic.tensor.argument"
 local create = require "mosaic.tensor.create"
 local operand = require "mosaic.tensor.operand"
 local Tensor = require "mosaic.tensor.class"
@@ -46,8 +47,7 @@ for _, name in ipairs { "scatter", "scatter_add", "index_add" } do
 
   --- In place.
   Tensor[name .. "_"] = function(self, axis, index, source)
-    self:refuse_in_place(name .. "_")
-    write(name .. "_", self.c, self, axis, index, source)
+    write(name .. "_", argument.target(name .. "_", self, source), self, axis, index, source)
     return self
   end
 

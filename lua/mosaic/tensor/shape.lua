@@ -2,7 +2,9 @@
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
+local argument = require "mosaic.tensor.argument"
 local create = require "mosaic.tensor.create"
+local operand = require "mosaic.tensor.operand"
 local Tensor = require "mosaic.tensor.class"
 
 local sizes_t = ffi.typeof "int64_t[8]"
@@ -81,7 +83,8 @@ function Tensor:t() return self:transpose(-1, -2) end
 function Tensor:slice(axis, from, to, step)
   local at = check.axis("slice", axis, self.c.ndim)
   local size = tonumber(self.c.size[at])
-  from, to, step = from or 1, to or size, step or 1
+  from, to = check.integer("slice", "from", from or 1), check.integer("slice", "to", to or size)
+  step = check.integer("slice", "step", step or 1)
   if from < 0 then from = from + size + 1 end
   if to < 0 then to = to + size + 1 end
   if from < 1 or to > size or to < from - 1 or step < 1 then
@@ -94,7 +97,8 @@ end
 
 --- `length` elements of one axis, starting at `start`.
 function Tensor:narrow(axis, start, length)
-  return self:slice(axis, start, start + length - 1)
+  check.integer("narrow", "start", start)
+  return self:slice(axis, start, start + check.integer("narrow", "length", length, 0) - 1)
 end
 
 --- Index `index` of one axis; the axis disappears.
@@ -179,15 +183,14 @@ end
 
 --- Overwrites the elements with those of `other` (broadcast, converted). In place.
 function Tensor:copy_(other)
-  self:refuse_in_place "copy_"
-  check.call("mosaic_copy", self.c, other.c)
+  check.call("mosaic_copy", argument.target("copy_", self, other), operand("copy_", "the source", other))
   return self
 end
 
 --- Sets all elements to `value`. In place.
 function Tensor:fill_(value)
   self:refuse_in_place "fill_"
-  check.call("mosaic_fill", self.c, value)
+  check.call("mosaic_fill", self.c, create.value("fill_", self.dtype, value))
   return self
 end
 
