@@ -541,7 +541,7 @@ MOSAIC_API mosaic_status mosaic_cumsum(mosaic_tensor *out, const mosaic_tensor *
  * tensors with any strides; a request keeps the storages that it touches until it is complete, also
  * when its handle is released before.
  *
- * Every message carries an envelope (kind, dtype, reduction, root, counts). One that differs from
+ * Every message carries an envelope (kind, dtype, reduction, root, shape). One that differs from
  * what the receiver expects is MOSAIC_ECOMM and names both sides.
  *
  * `mark` is a set of up to 8 bits that travels with every message of the operation, along trees

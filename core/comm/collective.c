@@ -88,6 +88,7 @@ mosaic_status mosaic_comm_all_gather(mosaic_request **request, mosaic_comm *c, m
     mosaic_status status =
         mosaic_request_new(&r, c, MOSAIC_COMM_ALL_GATHER, a, 2 * c->size - 2, mark);
     if (!r) return status;
+    r->axis = axis + 1;
     if (!status) status = prepare_all_gather(r, out, axis, sizes, total);
     return mosaic_request_begin(request, r, status, NULL);
 }
@@ -139,6 +140,7 @@ mosaic_status mosaic_comm_gather(mosaic_request **request, mosaic_comm *c, mosai
     mosaic_status status = mosaic_request_new(&r, c, MOSAIC_COMM_GATHER, a, c->size, mark);
     if (!r) return status;
     r->root = root;
+    r->axis = axis + 1;
     if (!status) status = prepare_gather(r, out, axis, sizes, total);
     return mosaic_request_begin(request, r, status, answer);
 }
@@ -175,6 +177,7 @@ mosaic_status mosaic_comm_scatter(mosaic_request **request, mosaic_comm *c, mosa
     mosaic_status status = mosaic_request_new(&r, c, MOSAIC_COMM_SCATTER, a, c->size, mark);
     if (!r) return status;
     r->root = root;
+    r->axis = axis + 1;
     if (!status) status = prepare_scatter(r, out, axis, sizes);
     return mosaic_request_begin(request, r, status, NULL);
 }
@@ -230,6 +233,8 @@ mosaic_status mosaic_comm_all_to_all(mosaic_request **request, mosaic_comm *c, m
     mosaic_status status =
         mosaic_request_new(&r, c, MOSAIC_COMM_ALL_TO_ALL, a, 2 * c->size - 2, mark);
     if (!r) return status;
+    r->axis = split_axis + 1;
+    r->join = concat_axis + 1;
     if (!status)
         status =
             prepare_all_to_all(r, out, split_axis, split_sizes, concat_axis, concat_sizes, total);

@@ -18,13 +18,16 @@
 typedef struct mosaic_endpoint mosaic_endpoint;
 typedef struct mosaic_transfer mosaic_transfer;
 
-/* Travels with every message. `count` is what all ranks must agree upon: the elements of the whole
- * operand of all_reduce and broadcast, those of the message elsewhere. */
+/* Travels with every message. The shape is what both sides must agree upon: that of the whole
+ * operand where all ranks have the same (all_reduce, broadcast, ...), of the message in the other
+ * collectives; point to point only counts elements. No padding: it is compared as bytes. */
 typedef struct {
     uint8_t kind, dtype, op, mark;
     int32_t root;
-    int64_t count;
-    int64_t bytes; /* of this message's payload */
+    int32_t ndim;
+    int16_t axis, join;            /* cut along, joined along; from 1, 0: neither */
+    int64_t size[MOSAIC_MAX_DIMS]; /* 0 beyond ndim */
+    int64_t bytes;                 /* of this message's payload */
 } mosaic_envelope;
 
 /* One message, from either side. */
@@ -92,7 +95,8 @@ struct mosaic_request {
     int dtype, op, root, tag;
     int mark, arrived;    /* bits that go out with the next messages; that came */
     int64_t count;        /* elements of the operand */
-    bool uniform;         /* which all ranks must agree upon (see mosaic_envelope) */
+    bool uniform;         /* whose shape all ranks must agree upon (see mosaic_envelope) */
+    int axis, join;       /* see mosaic_envelope */
     int64_t sequence;     /* of the collective in its communicator; -1 for point to point */
     mosaic_status status; /* MOSAIC_PENDING until complete */
     char *error;

@@ -1,5 +1,6 @@
 /* describe.c - requests in words, for reports of deadlocks, time-outs and mismatches. */
 #include <stdio.h>
+#include <string.h>
 
 #include "comm.h"
 
@@ -25,19 +26,31 @@ static bool reduces(int kind)
            kind == MOSAIC_COMM_REDUCE_SCATTER;
 }
 
-/* "all_reduce f32[8] sum", "broadcast f32[8] root 2", "message f32[8]"; count < 0 is left out. */
+/* "[2,3]", "[2,3] axis 1", "[2,3] axis 1 to 2" */
+static void describe_shape(char *text, size_t room, const mosaic_envelope *e)
+{
+    int n = snprintf(text, room, "[");
+    for (int i = 0; i < e->ndim && i < MOSAIC_MAX_DIMS; i++)
+        n += snprintf(text + n, room - (size_t)n, i ? ",%lld" : "%lld", (long long)e->size[i]);
+    n += snprintf(text + n, room - (size_t)n, "]");
+    if (e->axis) n += snprintf(text + n, room - (size_t)n, " axis %d", e->axis);
+    if (e->join) snprintf(text + n, room - (size_t)n, " to %d", e->join);
+}
+
+/* "all_reduce f32[8] sum", "broadcast f32[2,4] root 2", "message f32[8]" */
 static void describe(char *text, size_t room, const mosaic_envelope *e)
 {
     bool p2p = e->kind == MOSAIC_COMM_SENDRECV, barrier = e->kind == MOSAIC_COMM_BARRIER;
     const char *kind = p2p ? "message" : mosaic_comm_kind_name((mosaic_comm_kind)e->kind);
-    char root[24] = "";
+    char root[24] = "", shape[200];
     if (e->root >= 0) snprintf(root, sizeof root, " root %d", e->root);
+    describe_shape(shape, sizeof shape, e);
     if (barrier)
         snprintf(text, room, "%s", kind);
     else
-        snprintf(text, room, "%s %s[%lld]%s%s%s", kind, mosaic_dtype_name((mosaic_dtype)e->dtype),
-                 (long long)e->count, reduces(e->kind) ? " " : "",
-                 reduces(e->kind) ? reduction_name(e->op) : "", root);
+        snprintf(text, room, "%s %s%s%s%s%s", kind, mosaic_dtype_name((mosaic_dtype)e->dtype),
+                 shape, reduces(e->kind) ? " " : "", reduces(e->kind) ? reduction_name(e->op) : "",
+                 root);
 }
 
 const char *mosaic_request_describe(const mosaic_request *r)
@@ -47,8 +60,9 @@ const char *mosaic_request_describe(const mosaic_request *r)
     mosaic_envelope e = {.kind = (uint8_t)r->kind,
                          .dtype = (uint8_t)r->dtype,
                          .op = (uint8_t)r->op,
-                         .root = r->root};
-    e.count = r->count;
+                         .root = r->root,
+                         .ndim = 1,
+                         .size = {r->count}};
     if (r->kind > MOSAIC_COMM_SENDRECV) {
         describe(what, sizeof what, &e);
         snprintf(tail, sizeof tail, " #%lld", (long long)r->sequence);
@@ -95,10 +109,10 @@ const char *mosaic_comm_oldest(const mosaic_comm *c)
 mosaic_status mosaic_envelope_check(const mosaic_request *r, const mosaic_transfer *t)
 {
     const mosaic_envelope *got = &t->arrived, *wanted = &t->envelope;
-    if (got->kind == wanted->kind && got->dtype == wanted->dtype && got->op == wanted->op &&
-        got->root == wanted->root && got->count == wanted->count && got->bytes == wanted->bytes)
-        return MOSAIC_OK;
-    char sent[160], expected[160];
+    mosaic_envelope unmarked = *got;
+    unmarked.mark = wanted->mark;
+    if (!memcmp(&unmarked, wanted, sizeof unmarked)) return MOSAIC_OK;
+    char sent[280], expected[280];
     describe(sent, sizeof sent, got);
     describe(expected, sizeof expected, wanted);
     return mosaic_fail(MOSAIC_ECOMM,

@@ -20,7 +20,7 @@ typedef struct {
     int64_t payload_tag;
 } header;
 
-enum { HEADER = sizeof(header), INLINE = 3968, PAYLOAD_TAG = 1 << 27, TAG_LIMIT = 1 << 28 };
+enum { HEADER = sizeof(header), INLINE = 3904, PAYLOAD_TAG = 1 << 27, TAG_LIMIT = 1 << 28 };
 
 typedef struct message {
     struct message *next; /* in the list of spares */

@@ -170,7 +170,8 @@ static mosaic_status prepare_reduce_scatter(mosaic_request *r, mosaic_tensor *ou
     MOSAIC_TRY(copy_row(r, c->rank, &own));
     for (int k = 1; k < c->size; k++) {
         int to = (c->rank + k) % c->size, from = (c->rank - k + c->size) % c->size;
-        mosaic_tensor piece = mosaic_block(&r->in, axis, sizes, to), place = row(r, from);
+        mosaic_tensor piece = mosaic_block(&r->in, axis, sizes, to);
+        mosaic_tensor place = row_shaped(r, from, &own);
         MOSAIC_TRY(mosaic_request_send(r, to, &piece));
         MOSAIC_TRY(mosaic_request_recv(r, from, &place));
     }
@@ -192,6 +193,7 @@ mosaic_status mosaic_comm_reduce_scatter(mosaic_request **request, mosaic_comm *
         mosaic_request_new(&r, c, MOSAIC_COMM_REDUCE_SCATTER, a, 2 * c->size - 2, mark);
     if (!r) return status;
     r->op = (int)op;
+    r->axis = axis + 1;
     if (!status) status = prepare_reduce_scatter(r, out, axis, sizes);
     return mosaic_request_begin(request, r, status, reduce_own);
 }

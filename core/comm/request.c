@@ -59,6 +59,12 @@ mosaic_status mosaic_request_output(mosaic_request *r, mosaic_tensor *out, int n
     return mosaic_output(&r->flat, name, r->dtype, ndim, size, &mosaic_cpu_device);
 }
 
+static void set_shape(mosaic_envelope *e, int ndim, const int64_t *size)
+{
+    e->ndim = ndim;
+    for (int i = 0; i < ndim; i++) e->size[i] = size[i];
+}
+
 /* The next free transfer. Operations ask for as many as they use. */
 static mosaic_transfer *prepare(mosaic_request *r, int peer, const mosaic_tensor *view)
 {
@@ -67,15 +73,18 @@ static mosaic_transfer *prepare(mosaic_request *r, int peer, const mosaic_tensor
     *t = (mosaic_transfer){.peer = peer, .world_peer = r->comm->ranks[peer]};
     t->owner = r->comm->endpoint;
     /* Both halves of point to point are one kind: a sendrecv may receive what a send sent. */
+    bool p2p = r->kind <= MOSAIC_COMM_SENDRECV;
     t->envelope = (mosaic_envelope){
-        .kind = r->kind == MOSAIC_COMM_SEND || r->kind == MOSAIC_COMM_RECV ? MOSAIC_COMM_SENDRECV
-                                                                           : (uint8_t)r->kind,
+        .kind = p2p ? MOSAIC_COMM_SENDRECV : (uint8_t)r->kind,
         .dtype = (uint8_t)r->dtype,
         .op = (uint8_t)r->op,
         .root = r->root,
-        .count = r->uniform ? r->count : count,
+        .axis = (int16_t)r->axis,
+        .join = (int16_t)r->join,
         .bytes = count * mosaic_dtype_bytes((mosaic_dtype)r->dtype),
     };
+    const mosaic_tensor *shape = r->uniform ? &r->in : view;
+    set_shape(&t->envelope, p2p ? 1 : shape->ndim, p2p ? &count : shape->size);
     return t;
 }
 

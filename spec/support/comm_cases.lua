@@ -435,6 +435,32 @@ case("refuses integers against floats, other lengths, and other collectives", fu
   end
 end)
 
+case("refuses shapes and axes that differ where the numbers of elements do not", function(comm)
+  if comm.size == 2 then
+    local first, ones = comm.rank == 0, { 1, 1 }
+    local x, axis = mosaic.zeros(first and { 2, 3 } or { 3, 2 }), first and 1 or 2
+    local square = mosaic.zeros { 2, 2 }
+    local sent = "rank %d sent %s f32[%s"
+    refused(sent:format(1 - comm.rank, "all_reduce", first and "3,2]" or "2,3]"),
+      function() comm:all_reduce(x) end)
+    if not first then
+      refused("rank 0 sent broadcast f32[2,3] root 0 (24 bytes), rank 1 expects broadcast f32[3,2] root 0",
+        function() comm:broadcast(x, 0) end)
+    else
+      comm:broadcast(x, 0)
+    end
+    refused(sent:format(1 - comm.rank, "all_gather", first and "2,2] axis 2" or "2,2] axis 1"),
+      function() comm:all_gather(square, axis, { 2, 2 }) end)
+    refused(sent:format(1 - comm.rank, "reduce_scatter", first and "2,1] axis 2" or "1,2] axis 1"),
+      function() comm:reduce_scatter(square, axis, ones) end)
+    refused(sent:format(1 - comm.rank, "all_to_all", first and "1,2] axis 1 to 1" or "1,2] axis 1 to 2"),
+      function()
+        comm:all_to_all(square, { split_axis = 1, concat_axis = 3 - axis, split_sizes = ones,
+          concat_sizes = first and { 2, 2 } or ones })
+      end)
+  end
+end)
+
 case("refuses a short ring message, small or large", function(comm)
   if comm.size > 1 then
     local next_rank, previous = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
