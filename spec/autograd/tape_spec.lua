@@ -12,6 +12,16 @@ describe("the tape", function()
     assert.same({ 3, 5, 7 }, x.grad:tolist())
   end)
 
+  it("records the joining of twenty thousand parts", function()
+    local x, parts = leaf { 2, 3 }, {}
+    for i = 1, 20000 do parts[i] = i % 2 == 0 and x or x:detach() end
+    local y = mosaic.cat(parts)
+    assert.same({ 40000 }, y.shape)
+    y:mul(mosaic.arange(1, 40000, { dtype = "f64" })):sum():backward()
+    -- x starts at 3, 7, ..., 39999
+    assert.same({ 10000 * (3 + 39999) / 2, 10000 * (4 + 40000) / 2 }, x.grad:tolist())
+  end)
+
   it("accumulates over calls of backward", function()
     local x = leaf { 2 }
     for _ = 1, 3 do (x * 5):sum():backward() end

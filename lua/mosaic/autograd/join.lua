@@ -1,20 +1,28 @@
 --- cat and split: each is the other's derivative.
+local tape = require "mosaic.autograd.tape"
 local Function = require "mosaic.autograd.function"
 local Tensor = require "mosaic.tensor"
 local join = require "mosaic.tensor.join"
 
 local cat, split = join.cat, Tensor.split
 
-local joined = Function("cat", {
-  forward = function(ctx, axis, ...)
-    ctx.axis, ctx.sizes = axis, {}
-    for i = 1, select("#", ...) do ctx.sizes[i] = (select(i, ...)):size(axis) end
-    return cat({ ... }, axis)
-  end,
-  backward = function(ctx, g)
-    return nil, unpack(split(g, ctx.sizes, ctx.axis))
-  end,
-})
+--- The gradient of each part is its piece of the whole's.
+local function cat_rule(node)
+  local pieces = split(node.outputs[1].grad, node.context.sizes, node.context.axis)
+  for i, edge in ipairs(node.inputs) do
+    if edge then tape.deposit(edge, pieces[i]) end
+  end
+end
+
+--- Recorded by hand: thousands of parts are too many for the arguments of a Function.
+local function record_cat(out, list, axis)
+  local edges, sizes = {}, {}
+  for i, part in ipairs(list) do edges[i], sizes[i] = part.edge or false, part:size(axis) end
+  local node = tape.new_node("cat", cat_rule, edges)
+  node.context = { sizes = sizes, axis = axis }
+  tape.attach(node, out)
+  return out
+end
 
 -- The gradients of the parts are written side by side, in the memory order of what was split, so that
 -- what made it by views gets its gradient by views.
@@ -39,13 +47,14 @@ local cut = Function("split", {
 
 local function any_edge(list)
   for _, t in ipairs(list) do
-    if Tensor.is(t) and t.edge then return true end
+    if t.edge then return true end
   end
 end
 
 function join.cat(list, axis)
-  if type(list) ~= "table" or Tensor.is(list) or not any_edge(list) then return cat(list, axis) end
-  return joined(axis or 1, unpack(list))
+  local out = cat(list, axis)
+  if not tape.recording() or not any_edge(list) then return out end
+  return record_cat(out, list, axis or 1)
 end
 
 function Tensor:split(sizes, axis)

@@ -216,10 +216,11 @@ function Tensor:requires_grad_(on)
   if self.edge and self.edge.node then
     check.fail("requires_grad_: %s is a result, not a leaf", self:describe())
   end
-  if not self.dtype:match "f" then
+  on = on ~= false
+  if on and not self.dtype:match "f" then
     check.fail("requires_grad_: %s is not a float tensor", self:describe())
   end
-  self.requires_grad = on ~= false
+  self.requires_grad = on
   self.edge = self.requires_grad and new_edge(self) or false
   if self.edge then self.edge.leaf = self end
   return self

@@ -9,40 +9,14 @@
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
-local class = require "mosaic.class"
 local state = require "mosaic.state"
 local create = require "mosaic.tensor.create"
+local Generator = require "mosaic.tensor.generator"
 local Tensor = require "mosaic.tensor.class"
 
 local random = {}
 local OPTIONS = { "dtype", "device", "requires_grad", "generator", "global" }
 local sizes_t = ffi.typeof "int64_t[8]"
-
-local Generator = class "Generator"
-
-function Generator:init(seed)
-  self:manual_seed(seed)
-end
-
---- Starts again from `seed` (an integer, 0 .. 2^53).
-function Generator:manual_seed(seed)
-  self.seed, self.calls = check.integer("generator", "seed", seed, 0), 0
-  return self
-end
-
---- How many tensors were drawn; seek goes (back) to such a place.
-function Generator:position() return self.calls end
-
-function Generator:seek(position)
-  self.calls = check.integer("generator", "position", position, 0)
-  return self
-end
-
---- The number of the next stream.
-function Generator:next_stream()
-  self.calls = self.calls + 1
-  return self.calls - 1
-end
 
 function random.generator(seed) return Generator(seed or 0) end
 
