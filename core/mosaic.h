@@ -632,7 +632,7 @@ MOSAIC_API mosaic_status mosaic_comm_broadcast(mosaic_request **request, mosaic_
                                                mosaic_tensor *out, const mosaic_tensor *a, int root,
                                                int mark);
 /* From 4 KiB on in two steps, 2 (p-1)/p of a's bytes sent by each rank; below in one, (p-1) of
- * them. With root >= 0 (MOSAIC_COMM_REDUCE) the result is only valid there. out may be a. */
+ * them. With root >= 0 (MOSAIC_COMM_REDUCE) it is there, and zeros elsewhere. out may be a. */
 MOSAIC_API mosaic_status mosaic_comm_all_reduce(mosaic_request **request, mosaic_comm *comm,
                                                 mosaic_tensor *out, const mosaic_tensor *a,
                                                 mosaic_comm_reduction op, int root, int mark);

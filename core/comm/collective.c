@@ -95,8 +95,7 @@ mosaic_status mosaic_comm_all_gather(mosaic_request **request, mosaic_comm *c, m
 
 /* ---- gather, scatter ------------------------------------------------------------------------ */
 
-/* The root tells everyone, in an empty message, the marks of all. */
-static mosaic_status answer(mosaic_request *r)
+mosaic_status mosaic_request_answer(mosaic_request *r)
 {
     const mosaic_comm *c = r->comm;
     mosaic_tensor nothing = mosaic_flat_range(&r->out, 0, 0);
@@ -142,7 +141,7 @@ mosaic_status mosaic_comm_gather(mosaic_request **request, mosaic_comm *c, mosai
     r->root = root;
     r->axis = axis + 1;
     if (!status) status = prepare_gather(r, out, axis, sizes, total);
-    return mosaic_request_begin(request, r, status, answer);
+    return mosaic_request_begin(request, r, status, mosaic_request_answer);
 }
 
 static mosaic_status prepare_scatter(mosaic_request *r, mosaic_tensor *out, int axis,

@@ -128,6 +128,8 @@ void mosaic_request_launch(mosaic_request *r, mosaic_step then);
 /* Launches a prepared request and hands it out, or frees it when preparing it failed. */
 mosaic_status mosaic_request_begin(mosaic_request **out, mosaic_request *r, mosaic_status prepared,
                                    mosaic_step then);
+/* A step: the root, who has heard from all, tells everyone in an empty message the marks of all. */
+mosaic_status mosaic_request_answer(mosaic_request *r);
 void mosaic_progress(mosaic_endpoint *e);
 /* Fails a request that is off the list already, and gives up the list's reference. */
 void mosaic_request_drop(mosaic_request *r, const char *reason);

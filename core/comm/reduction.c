@@ -63,10 +63,16 @@ static mosaic_tensor share(const mosaic_request *r, const mosaic_tensor *whole, 
     return mosaic_flat_range(whole, start, share_start(r, rank + 1) - start);
 }
 
+/* The result of all but the root. */
+static mosaic_status clear_result(mosaic_request *r) { return mosaic_fill(&r->flat, 0); }
+
 static mosaic_status reduce_whole(mosaic_request *r)
 {
-    if (r->root < 0 || r->root == r->comm->rank) reduce_into(r, 0, r->comm->size);
-    return MOSAIC_OK;
+    if (r->root >= 0 && r->root != r->comm->rank)
+        MOSAIC_TRY(clear_result(r));
+    else
+        reduce_into(r, 0, r->comm->size);
+    return r->root < 0 ? MOSAIC_OK : mosaic_request_answer(r);
 }
 
 /* Small: everything goes to everyone (or to the root), who reduces it all. */
@@ -116,7 +122,7 @@ static mosaic_status distribute_shares(mosaic_request *r)
         if (r->root < 0 || to == r->root) MOSAIC_TRY(mosaic_request_send(r, to, &own));
         if (r->root < 0 || c->rank == r->root) MOSAIC_TRY(mosaic_request_recv(r, from, &place));
     }
-    mosaic_request_launch(r, NULL);
+    mosaic_request_launch(r, r->root < 0 || c->rank == r->root ? NULL : clear_result);
     return MOSAIC_OK;
 }
 

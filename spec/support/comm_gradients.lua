@@ -76,6 +76,8 @@ local function operations(comm)
     { "all_reduce", function(x) return comm:all_reduce(x) end, { 2, 3 } },
     { "all_reduce mean", function(x) return comm:all_reduce(x, { op = "mean" }) end, { 2, 3 } },
     { "all_gather", function(x) return comm:all_gather(x, 2) end, { 2, own } },
+    { "reduce", function(x) return comm:reduce(x, root) end, { 2, 3 } },
+    { "reduce, large", function(x) return comm:reduce(x:expand { 600, 3 }, root) end, { 1, 3 } },
     { "reduce_scatter", function(x) return comm:reduce_scatter(x, 1, sizes) end, { total, 2 } },
     { "all_to_all", function(x)
       return comm:all_to_all(x, { split_axis = 2, concat_axis = 1 })
@@ -91,8 +93,9 @@ local function operations(comm)
   }
 end
 
-for index, name in ipairs { "all_reduce", "all_reduce mean", "all_gather", "reduce_scatter", "all_to_all",
-  "broadcast", "exscan", "gather", "scatter", "sendrecv", "sendrecv on a chain" } do
+for index, name in ipairs { "all_reduce", "all_reduce mean", "all_gather", "reduce", "reduce, large",
+  "reduce_scatter", "all_to_all", "broadcast", "exscan", "gather", "scatter", "sendrecv",
+  "sendrecv on a chain" } do
   case("carries gradients back through " .. name, function(comm)
     local row = operations(comm)[index]
     assert.equal(name, row[1])
@@ -146,9 +149,14 @@ case("refuses a gradient that some ranks record and others do not", function(com
 end)
 
 case("has no gradient for a maximum, and says so", function(comm)
-  local y = comm:all_reduce(filled(comm.rank, { 2 }):requires_grad_(), { op = "max" })
-  local ok, message = pcall(y.backward, y, mosaic.ones { 2, dtype = "f64" })
-  assert(not ok and message:find('all_reduce: op = "max" has no gradient', 1, true), tostring(message))
+  local x = filled(comm.rank, { 2 }):requires_grad_()
+  local results = {
+    all_reduce = comm:all_reduce(x, { op = "max" }), reduce = comm:reduce(x, 0, { op = "max" }),
+  }
+  for name, y in pairs(results) do
+    local ok, message = pcall(y.backward, y, mosaic.ones { 2, dtype = "f64" })
+    assert(not ok and message:find(name .. ': op = "max" has no gradient', 1, true), tostring(message))
+  end
 end)
 
 return cases

@@ -70,10 +70,10 @@ function record.begin(comm, name, x, backward, fields)
   return call
 end
 
---- Starts it: the C function mosaic_comm_`call.name` with these arguments. Returns the result, or with
--- options.async a request for it.
+--- Starts it: the C function mosaic_comm_`call.name` (or call.operation) with these arguments. Returns the
+-- result, or with options.async a request for it.
 function record.run(call, options, ...)
-  local request = Request.start(call.comm, finish, call, "mosaic_comm_" .. call.name, ...)
+  local request = Request.start(call.comm, finish, call, "mosaic_comm_" .. (call.operation or call.name), ...)
   return options.async and request or request:wait()
 end
 

@@ -13,6 +13,7 @@ local function no_gradient(call)
 end
 
 local function all_reduce_back(call, g) return call.comm:all_reduce(g) end
+local function reduce_back(call, g) return call.comm:broadcast(g, call.root) end
 local function reduce_scatter_back(call, g) return call.comm:all_gather(g, call.axis, call.sizes) end
 local function exscan_back(call, g) return call.comm:exscan(g, { reverse = not call.reverse }) end
 
@@ -30,15 +31,18 @@ function Comm:all_reduce(x, options)
   return record.run(call, options, call.out, x.c, reduction, -1, call.mark)
 end
 
---- The sum over all ranks at root; other ranks get a tensor whose values mean nothing. No gradient.
+--- The sum (prod, min, max) over all ranks at root; other ranks get zeros, which take part in backward as
+-- any result does: what reaches every rank's x is root's gradient.
 function Comm:reduce(x, root, options)
   local where = "reduce"
   arguments.tensor(where, x)
   self:check_rank(where, "root", root)
   options = check.options(where, options or {}, OPTIONS)
-  local reduction = arguments.reduction(where, options.op, REDUCTIONS)
-  local call = record.begin(self, "all_reduce", x:detach())
-  return record.run(call, options, call.out, x.c, reduction, root, 0)
+  local op = options.op or "sum"
+  local reduction = arguments.reduction(where, op, REDUCTIONS)
+  local call = record.begin(self, where, x, op == "sum" and reduce_back or no_gradient,
+    { op = op, root = root, operation = "all_reduce" })
+  return record.run(call, options, call.out, x.c, reduction, root, call.mark)
 end
 
 --- The sum over all ranks, of which this rank gets its part along `axis` (default: even parts).
