@@ -19,8 +19,8 @@ typedef struct mosaic_endpoint mosaic_endpoint;
 typedef struct mosaic_transfer mosaic_transfer;
 
 /* Travels with every message. The shape is what both sides must agree upon: that of the whole
- * operand where all ranks have the same (all_reduce, broadcast, ...), of the message in the other
- * collectives; point to point only counts elements. No padding: it is compared as bytes. */
+ * operand where all ranks have the same (all_reduce, broadcast, ...), else of the message. No
+ * padding: it is compared as bytes. */
 typedef struct {
     uint8_t kind, dtype, op, mark;
     int32_t root;

@@ -84,7 +84,7 @@ static mosaic_transfer *prepare(mosaic_request *r, int peer, const mosaic_tensor
         .bytes = count * mosaic_dtype_bytes((mosaic_dtype)r->dtype),
     };
     const mosaic_tensor *shape = r->uniform ? &r->in : view;
-    set_shape(&t->envelope, p2p ? 1 : shape->ndim, p2p ? &count : shape->size);
+    set_shape(&t->envelope, shape->ndim, shape->size);
     return t;
 }
 

@@ -480,4 +480,25 @@ case("refuses a short ring message, small or large", function(comm)
   end
 end)
 
+case("refuses a message of another shape with as many elements, small or large", function(comm)
+  if comm.size > 1 then
+    local next_rank, previous = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    for _, rows in ipairs { 4, 5000 } do
+      local x = mosaic.zeros(comm.rank == 0 and { 8, rows } or { rows, 8 })
+      local function step() return comm:sendrecv(x, next_rank, previous, { rows, 8 }) end
+      local function chain()
+        if comm.rank == 0 then comm:send(x, 1) else return comm:recv(mosaic.zeros { rows, 8 }, 0) end
+      end
+      for _, body in ipairs { step, comm.size == 2 and chain or step } do
+        if comm.rank == 1 then
+          refused(("rank 0 sent message f32[8,%d] (%d bytes), rank 1 expects message f32[%d,8] (%d bytes)")
+            :format(rows, rows * 32, rows, rows * 32), body)
+        else
+          body()
+        end
+      end
+    end
+  end
+end)
+
 return cases
