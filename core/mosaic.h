@@ -395,6 +395,13 @@ typedef struct {
     const mosaic_tensor *alibi;       /* (heads): -slope (q_position - k_position) is added */
     const mosaic_tensor *keep;        /* u8, broadcasts to (batch..., heads, nq, nk) */
     const mosaic_tensor *bias;        /* float, likewise; added to the scores */
+    /* Where this call's heads and batch entries lie in a whole that is spread over ranks: what is
+     * asked for by (batch, head, query position, key position) gets the numbers of the whole. Entry
+     * (b0, b1) of two batch axes is number (batch_from[0] + b0) batch_total + batch_from[1] + b1;
+     * fewer axes are the last ones. */
+    int64_t head_from;     /* of the first query head here */
+    int64_t batch_from[2]; /* of the first index here along each batch axis */
+    int64_t batch_total;   /* size of the whole last batch axis; 0: as large as here */
 } mosaic_attention_options;
 
 /* q (batch..., heads, nq, d), k and v (batch..., kv_heads, nk, d) -> out like q, lse without d: the

@@ -166,6 +166,12 @@ describe("attention refuses", function()
     mask("attention: bias f64 [4,5] does not broadcast to f64 [1,2,4,5,7]", { bias = values({ 4, 5 }, 1) })
     mask("sdpa: mask.bias must be a tensor, got 3", { bias = 3 })
     refuses("sdpa: unknown option 'makss', did you mean 'mask'?", q, k, v, { makss = {} })
+    refuses("sdpa: head_from must be an integer of at least 1, got 0", q, k, v, { head_from = 0 })
+    refuses("sdpa: batch_from must be a list of at most 2 integers, got 3", q, k, v, { batch_from = 3 })
+    refuses("sdpa: batch_from[2] must be an integer of at least 1, got 0.5", q, k, v,
+      { batch_from = { 1, 0.5 } })
+    refuses("attention: indices 3..4 of the last batch axis are not in its batch_total 3", q, k, v,
+      { batch_from = { 2, 3 }, batch_total = 3 })
     refuses("attention: q_positions i64 [4] does not broadcast to i64 [5]", q, k, v,
       { q_positions = { 1, 2, 3, 4 } })
   end)

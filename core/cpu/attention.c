@@ -111,6 +111,9 @@ static mosaic_attention_unit unit_at(const mosaic_attention_call *c, const plan 
                                .nq = c->q.size[3],
                                .nk = c->k.size[3],
                                .d = c->q.size[4],
+                               .batch =
+                                   (o->batch_from[0] + b0) * o->batch_total + o->batch_from[1] + b1,
+                               .first_head = o->head_from + h,
                                .scale = o->scale,
                                .low = p->low,
                                .high = p->high,

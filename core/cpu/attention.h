@@ -18,6 +18,8 @@ typedef struct {
 typedef struct {
     int64_t group, nq, nk; /* query heads, queries of each, keys */
     int64_t d;
+    int64_t batch,
+        first_head; /* numbers in the whole: of the batch entry, of the group's first head */
     double scale;
     mosaic_rows q, k, v, out, lse;          /* lse: (head, query) */
     mosaic_rows dout, delta, dq, dk, dv;    /* backward */

@@ -87,6 +87,23 @@ typedef struct {
     mosaic_tensor q_positions, k_positions, q_documents, k_documents, alibi, keep, bias;
 } option_views;
 
+/* Every batch entry must have a number of its own. */
+static mosaic_status check_place(const char *op, mosaic_attention_options *o,
+                                 const mosaic_tensor *q)
+{
+    const int64_t *from = o->batch_from;
+    if (o->batch_total == 0) o->batch_total = q->size[1];
+    MOSAIC_REQUIRE(o->head_from >= 0 && from[0] >= 0 && from[1] >= 0,
+                   "%s: heads from %lld and batch entries from %lld, %lld: none may be below 0", op,
+                   (long long)o->head_from, (long long)from[0], (long long)from[1]);
+    bool one = from[0] == 0 && q->size[0] <= 1;
+    MOSAIC_REQUIRE(one || q->size[1] <= o->batch_total - from[1],
+                   "%s: indices %lld..%lld of the last batch axis are not in its batch_total %lld",
+                   op, (long long)from[1] + 1, (long long)(from[1] + q->size[1]),
+                   (long long)o->batch_total);
+    return MOSAIC_OK;
+}
+
 static mosaic_status check_options(const char *op, mosaic_attention_call *call, option_views *views)
 {
     mosaic_attention_options *o = &call->options;
@@ -107,7 +124,7 @@ static mosaic_status check_options(const char *op, mosaic_attention_call *call, 
     CHECK(keep, o->keep->dtype == MOSAIC_DTYPE_U8, 5, scores);
     CHECK(bias, mosaic_dtype_is_float(o->bias->dtype), 5, scores);
 #undef CHECK
-    return MOSAIC_OK;
+    return check_place(op, o, q);
 }
 
 static mosaic_status open_call(const char *op, mosaic_attention_call *call, option_views *views,

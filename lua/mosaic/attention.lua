@@ -17,6 +17,11 @@
 -- or which adds to the scores:
 --   alibi = slopes           -slope (query position - key position), one slope a head; no gradient
 --   bias = tensor            broadcasts like keep; differentiable
+-- and where this call's heads and batch entries lie in a whole that is spread over ranks, for what
+-- goes by their numbers (all from 1; default: this call is the whole):
+--   head_from = h            number of the first query head here
+--   batch_from = {b1, b2}    number of the first index here along each batch axis, the last one last
+--   batch_total = n          size of the whole last batch axis; entry (b1, b2) is (b1 - 1) n + b2
 -- Keys that no query sees cost nothing; what they hold must still be finite.
 --
 -- Strategies use the pieces, which record nothing: forward, delta, backward, merge_.
@@ -29,7 +34,9 @@ local Tensor = require "mosaic.tensor"
 
 local attention = {}
 
-local OPTIONS = { "scale", "mask", "q_positions", "k_positions" }
+local OPTIONS = {
+  "scale", "mask", "q_positions", "k_positions", "head_from", "batch_from", "batch_total",
+}
 local FORWARD_OPTIONS = { "out", "lse", unpack(OPTIONS) }
 local BACKWARD_OPTIONS = { "into", "bias_gradient", unpack(OPTIONS) }
 
@@ -52,6 +59,22 @@ function setters.alibi(c, slopes) c.alibi = slopes.c end
 function setters.keep(c, keep) c.keep = keep.c end
 function setters.bias(c, bias) c.bias = bias.c end
 
+--- Where the call's heads and batch entries lie in the whole; C counts from 0.
+local function place(c, where, options)
+  c.head_from = check.integer(where, "head_from", options.head_from or 1, 1) - 1
+  local from = options.batch_from or {}
+  if type(from) ~= "table" or #from > 2 then
+    check.fail("%s: batch_from must be a list of at most 2 integers, got %s", where,
+      type(from) == "table" and #from .. " of them" or check.show(from))
+  end
+  for i = 1, #from do
+    local name = ("batch_from[%d]"):format(i)
+    c.batch_from[i + 1 - #from] = check.integer(where, name, from[i], 1) - 1
+  end
+  local total = options.batch_total
+  c.batch_total = total and check.integer(where, "batch_total", total, 1) or 0
+end
+
 local anchors = setmetatable({}, { __mode = "k" }) -- C options -> the tensors that they point to
 
 --- The options as a C struct.
@@ -63,6 +86,7 @@ local function compile(where, q, options)
   end
   local c, anchor = ffi.new "mosaic_attention_options", masks.normal(where, options.mask)
   c.scale, c.window_left, c.window_right, c.prefix = scale, -1, -1, -1
+  place(c, where, options)
   for name, value in pairs(anchor) do setters[name](c, value) end
   for _, name in ipairs { "q_positions", "k_positions" } do
     if options[name] ~= nil then
@@ -141,12 +165,10 @@ local sdpa = Function("sdpa", {
   end,
   backward = function(ctx, dout, dlse)
     dout = dout or zeros_like(ctx.out)
-    local o = ctx.options
+    local options = { bias_gradient = ctx.needs[4] }
+    for _, name in ipairs(OPTIONS) do options[name] = ctx.options[name] end
     local delta = attention.delta(dout, ctx.out, dlse)
-    return attention.backward(dout, ctx.lse, delta, ctx.q, ctx.k, ctx.v, {
-      scale = o.scale, mask = o.mask, q_positions = o.q_positions, k_positions = o.k_positions,
-      bias_gradient = ctx.needs[4],
-    })
+    return attention.backward(dout, ctx.lse, delta, ctx.q, ctx.k, ctx.v, options)
   end,
 })
 
