@@ -9,7 +9,7 @@ local LAYERS = {
   { "mask", "attention", "comm" },
   { "context" },
   { "strategy" },
-  { "attend", "parallel" },
+  { "attend", "parallel", "kv_cache" },
   { "data" },
   { "nn", "optim" },
   { "host" },

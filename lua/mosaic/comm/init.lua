@@ -9,6 +9,7 @@ require "mosaic.comm.p2p"
 require "mosaic.comm.collective"
 require "mosaic.comm.reduction"
 require "mosaic.comm.agree"
+require "mosaic.comm.together"
 
 local comm = { Comm = Comm, spawn = require "mosaic.comm.virtual" }
 

@@ -1,0 +1,22 @@
+--- Checks before a collective step: what is wrong on one rank is an error on every rank.
+local check = require "mosaic.check"
+local Comm = require "mosaic.comm.class"
+
+--- Runs body() -> same, own, which checks this rank's arguments and may raise, and lets the ranks agree
+-- on `same` (see Comm:agree). An error of body, too, is raised on every rank. Returns the list of every
+-- rank's values of both. One rank has nobody to ask.
+function Comm:together(where, body)
+  if self.size == 1 then
+    local same, own = body()
+    for name, value in pairs(own or {}) do same[name] = value end
+    return { same }
+  end
+  local ok, same, own = pcall(body)
+  local reason = not ok and tostring(same):gsub("^[^\n]-:%d+: ", "", 1)
+  if ok then same.error = "none" else same, own = { error = reason }, nil end
+  local rows = self:agree(where, same, own)
+  if not ok then check.fail("%s", reason) end
+  return rows
+end
+
+return Comm

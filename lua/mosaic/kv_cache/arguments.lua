@@ -1,0 +1,181 @@
+--- What the ranks bring to a K/V cache, checked on all of them before anything else is sent or kept.
+local check = require "mosaic.check"
+local Deal = require "mosaic.kv_cache.deal"
+local masks = require "mosaic.mask"
+local partition = require "mosaic.partition"
+local state = require "mosaic.state"
+local Tensor = require "mosaic.tensor"
+
+local arguments = {}
+
+local DTYPES = { "f32", "f64", "bf16", "f16" }
+
+--- A list of ids becomes a tensor; ids are (batch or 1, rows) from here on.
+function arguments.documents(ids)
+  if ids == nil then return nil end
+  ids = masks.as_tensor("KVCache", "documents", ids, "i64")
+  return ids.ndim == 1 and ids:unsqueeze(1) or ids
+end
+
+--- The cache's mask in its normal form.
+local function mask_of(value)
+  local mask = masks.normal("KVCache", value)
+  if mask.documents then
+    check.fail "KVCache: documents come with the rows: append(k, v, { documents = ids })"
+  end
+  for _, name in ipairs { "keep", "bias" } do
+    if Tensor.is(mask[name]) then
+      check.fail("KVCache: mask.%s %s has a column for every key, of which there will be more", name,
+        mask[name]:describe())
+    end
+  end
+  return mask
+end
+
+local function check_new(cache, options)
+  cache.kv_heads = check.integer("KVCache", "kv_heads", options.kv_heads, 1)
+  cache.head_size = check.integer("KVCache", "head_size", options.head_size, 1)
+  cache.batch = check.integer("KVCache", "batch", options.batch or 1, 0)
+  cache.dtype = check.one_of("KVCache", "dtype", options.dtype or "f32", DTYPES)
+  cache.mask, cache.scale = mask_of(options.mask), options.scale
+  if cache.scale ~= nil and not (type(cache.scale) == "number" and math.abs(cache.scale) < math.huge) then
+    check.fail("KVCache: scale must be a finite number, got %s", check.show(cache.scale))
+  end
+  return {
+    kv_heads = cache.kv_heads, head_size = cache.head_size, batch = cache.batch, dtype = cache.dtype,
+    mask = masks.describe(cache.mask), scale = cache.scale or "default",
+    layout = check.one_of("KVCache", "layout", options.layout or "fewest", Deal.LAYOUTS),
+    block_size = check.integer("KVCache", "block_size", options.block_size or 1, 1),
+  }
+end
+
+--- Sets what the options say on a new cache; fails on every rank where the ranks' options differ.
+function arguments.new(cache, options)
+  cache.comm:together("KVCache", function() return check_new(cache, options) end)
+end
+
+--- t must be (batch, heads, rows, d) as the cache is, and cut off the tape.
+local function check_tensor(where, cache, name, t)
+  if not Tensor.is(t) or t.ndim ~= 4 then
+    check.fail("%s: %s must be a tensor (batch, heads, rows, head size), got %s", where, name,
+      Tensor.is(t) and t:describe() or check.show(t))
+  elseif t.dtype ~= cache.dtype then
+    check.fail("%s: %s is %s, the cache holds %s: convert it with :to \"%s\"", where, name, t:describe(),
+      cache.dtype, cache.dtype)
+  elseif t:size(1) ~= cache.batch or t:size(4) ~= cache.head_size then
+    check.fail("%s: %s is %s, the cache has batch %d and head size %d", where, name, t:describe(),
+      cache.batch, cache.head_size)
+  elseif t.edge and state.current.recording then
+    check.fail("%s: %s takes part in a gradient, which a cache does not carry back; use mosaic.no_grad or "
+      .. "detach()", where, name)
+  end
+end
+
+--- Ids for `rows` rows, or none, as the cache has them.
+local function check_documents(where, cache, ids, rows)
+  local used = cache.store.tensors.documents ~= nil
+  if cache.deal.rows > 0 and used ~= (ids ~= nil) then
+    check.fail("%s: documents are %s, but the rows before have %s", where, ids and "given" or "missing",
+      used and "some" or "none")
+  end
+  ids = arguments.documents(ids)
+  local fits = not ids or ids.ndim == 2 and ids.dtype == "i64" and ids:size(2) == rows
+    and (ids:size(1) == 1 or ids:size(1) == cache.batch)
+  if not fits then
+    check.fail("%s: documents must be i64 (%d) or (%d, %d), got %s", where, rows, cache.batch, rows,
+      ids:describe())
+  end
+  return ids and ids:size(1) or "none"
+end
+
+--- A number that differs for different index lists (by all but chance).
+local function fingerprint(indices)
+  local hash = 0
+  for _, list in ipairs(indices or {}) do
+    hash = (hash * 31 + #list) % 2147483647
+    for _, row in ipairs(list) do hash = (hash * 31 + row) % 2147483647 end
+  end
+  return hash
+end
+
+local function check_append(where, cache, k, v, options)
+  check.options(where, options, { "sharded", "layout", "indices", "first", "documents" })
+  check_tensor(where, cache, "k", k)
+  check_tensor(where, cache, "v", v)
+  if k:size(2) ~= cache.kv_heads or v:size(2) ~= cache.kv_heads or v:size(3) ~= k:size(3) then
+    check.fail("%s: k is %s and v is %s, the cache has %d key/value heads", where, k:describe(),
+      v:describe(), cache.kv_heads)
+  end
+  local held, first = cache.deal.rows, options.first
+  if first ~= nil and first ~= held + 1 then
+    check.fail("%s: the first row is to be number %s, but the cache holds %d", where, check.show(first), held)
+  end
+  return {
+    held = held, rows = options.sharded and "sharded" or k:size(3),
+    layout = options.layout and check.one_of(where, "layout", options.layout, partition.LAYOUTS)
+      or options.indices and "indices" or cache.deal.layout,
+    indices = fingerprint(options.indices),
+    documents = check_documents(where, cache, options.documents, k:size(3)),
+  }, { brings = k:size(3) }
+end
+
+--- Fails on every rank where one rank's rows do not fit. Returns how many rows each rank brings.
+function arguments.append(cache, k, v, options)
+  local where, counts = "KVCache: append", {}
+  local rows = cache.comm:together(where, function()
+    return check_append(where, cache, k, v, options)
+  end)
+  for r, row in ipairs(rows) do counts[r] = row.brings end
+  return counts
+end
+
+--- Who gets which of the new rows (see Deal:parts), given how many each rank brings.
+function arguments.parts(cache, counts, options)
+  local total = 0
+  for _, count in ipairs(counts) do total = total + count end
+  local layout = options.layout or options.indices and "indices"
+  local parts = cache.deal:parts(options.sharded and total or counts[1], {
+    layout = layout, indices = options.indices, counts = options.sharded and counts or nil,
+  })
+  for r = 1, options.sharded and cache.comm.size or 0 do
+    if Deal.count_of(parts[r]) ~= counts[r] then
+      check.fail("KVCache: append: rank %d brings %d rows, but layout '%s' of %d on %d ranks gives it %d",
+        r - 1, counts[r], layout or cache.deal.layout, total, cache.comm.size, Deal.count_of(parts[r]))
+    end
+  end
+  return parts
+end
+
+local function check_attend(where, cache, q, options)
+  check.options(where, options, { "documents" })
+  check_tensor(where, cache, "q", q)
+  if q:size(2) % cache.kv_heads ~= 0 then
+    check.fail("%s: q is %s, whose heads are not a multiple of %d key/value heads", where, q:describe(),
+      cache.kv_heads)
+  elseif q:size(3) > cache.deal.rows then
+    check.fail("%s: q has %d rows, the cache holds %d: append keys and values first", where, q:size(3),
+      cache.deal.rows)
+  end
+  local documents = check_documents(where, cache, options.documents, q:size(3))
+  return { held = cache.deal.rows, q = q:describe(), documents = documents }
+end
+
+--- Fails on every rank where one rank's queries do not fit.
+function arguments.attend(cache, q, options)
+  local where = "KVCache: attend"
+  cache.comm:together(where, function() return check_attend(where, cache, q, options) end)
+end
+
+--- Fails on every rank unless all forget the same rows.
+function arguments.truncate(cache, n)
+  local where = "KVCache: truncate"
+  cache.comm:together(where, function()
+    check.integer(where, "n", n, 0)
+    if n > cache.deal.rows then
+      check.fail("%s: %d tokens are to stay, the cache holds %d", where, n, cache.deal.rows)
+    end
+    return { held = cache.deal.rows, stay = n }
+  end)
+end
+
+return arguments
