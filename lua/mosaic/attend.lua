@@ -85,7 +85,7 @@ end
 --- The local strategy never sends, so it needs no one, and all its rows are in order.
 local function complete(options)
   local alone = options.strategy == "local"
-  local comm = alone and comms.alone() or options.comm or context.current():comm "sp"
+  local comm = alone and comms.alone() or context.comm("attend", options.comm, "sp")
   local indices = options.indices
   return comm, {
     strategy = options.strategy or (comm.size == 1 and "local" or "ring"),

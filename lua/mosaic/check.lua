@@ -83,10 +83,32 @@ function check.option(where, options, name, kind, default)
   return value
 end
 
---- A value as it should appear in a message.
+local SHOWN = { table = "a table", ["function"] = "a function", userdata = "userdata", cdata = "cdata" }
+
+--- A value as it should appear in a message: 3, "ring", true, f32 [4,8], a Linear, a table.
 function check.show(value)
-  if type(value) == "string" then return ("%q"):format(value) end
-  return type(value) == "number" and ("%.14g"):format(value) or tostring(value)
+  local kind, Class = type(value), getmetatable(value)
+  if kind == "string" then return ("%q"):format(value) end
+  if kind == "number" then return ("%.14g"):format(value) end
+  if kind ~= "table" or not Class or not Class.class_name then return SHOWN[kind] or tostring(value) end
+  return Class.class_name == "Tensor" and value:describe() or "a " .. Class.class_name
+end
+
+--- Fails unless the value is of the kind that type() names.
+function check.kind(where, what, value, kind)
+  if type(value) ~= kind then
+    check.fail("%s: %s must be a %s, got %s", where, what, kind, check.show(value))
+  end
+  return value
+end
+
+--- A function, or what can be called like one: a module, a class.
+function check.callable(where, what, value)
+  local meta = type(value) ~= "function" and getmetatable(value)
+  if type(value) ~= "function" and not (type(meta) == "table" and meta.__call) then
+    check.fail("%s: %s must be a function, got %s", where, what, check.show(value))
+  end
+  return value
 end
 
 --- One of a list of names.

@@ -7,6 +7,7 @@
 -- the default of every layer. Without it all ranks form one sequence-parallel group.
 local check = require "mosaic.check"
 local class = require "mosaic.class"
+local Comm = require "mosaic.comm.class"
 local Mesh = require "mosaic.mesh"
 local state = require "mosaic.state"
 
@@ -57,6 +58,20 @@ function context.init(options)
   end
   state.current.mesh = context.mesh(axes, { layout = options.layout })
   return state.current.mesh
+end
+
+--- The communicator that an operation's options name; by default that of the mesh's axis (nil: of all
+-- ranks).
+function context.comm(where, comm, axis)
+  if comm == nil then
+    local mesh = context.current()
+    return axis and mesh:comm(axis) or mesh.world
+  end
+  if getmetatable(comm) ~= Comm then
+    check.fail("%s: comm must be a communicator, such as mosaic.comm.world(), got %s", where,
+      check.show(comm))
+  end
+  return comm
 end
 
 --- The mesh in force on this rank.

@@ -14,8 +14,8 @@ local Mesh = class("Mesh")
 function Mesh:init(axes, ranks)
   self.axes, self.ranks = {}, check.integer("mesh", "ranks", ranks, 1)
   local product, inferred = 1, nil
-  for i, axis in ipairs(axes) do
-    local name, size = axis[1], axis[2]
+  for i, axis in ipairs(check.kind("mesh", "the list of axes", axes, "table")) do
+    local name, size = unpack(check.kind("mesh", ("axis %d"):format(i), axis, "table"))
     if type(name) ~= "string" or self.axes[name] then
       check.fail("mesh: axis %d needs a name of its own, got %s", i, check.show(name))
     end

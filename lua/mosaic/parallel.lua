@@ -12,7 +12,7 @@ local OPTIONS = { "axis", "layout", "indices", "comm" }
 local function resolve(where, x, options)
   if not Tensor.is(x) then check.fail("%s: expected a tensor, got %s", where, check.show(x)) end
   check.options(where, options, OPTIONS)
-  local comm = options.comm or context.current():comm "sp"
+  local comm = context.comm(where, options.comm, "sp")
   return comm, options.layout or options.indices and "indices" or context.current().layout
 end
 
@@ -50,12 +50,20 @@ function parallel.unshard(x, options)
   return whole:index_select(axis, index_tensor(part:places()))
 end
 
+local function parameters_of(where, model)
+  if type(model) ~= "table" or type(model.parameters) ~= "function" then
+    check.fail("%s: expected a model with parameters, got %s", where, check.show(model))
+  end
+  return model:parameters()
+end
+
 --- Copies rank 0's parameters to all ranks of the world, so that training starts equal.
 function parallel.broadcast_parameters(model, options)
   options = check.options("broadcast_parameters", options or {}, { "comm", "root" })
-  local comm = options.comm or context.current().world
+  local comm = context.comm("broadcast_parameters", options.comm)
+  local parameters = parameters_of("broadcast_parameters", model)
   require "mosaic.autograd".no_grad(function()
-    for _, parameter in ipairs(model:parameters()) do
+    for _, parameter in ipairs(parameters) do
       parameter:copy_(comm:broadcast(parameter, options.root or 0))
     end
   end)
@@ -76,8 +84,8 @@ end
 -- the global count (mosaic.total).
 function parallel.sync_gradients(model, options)
   options = check.options("sync_gradients", options or {}, { "comm" })
-  local comm = options.comm or context.current().world
-  local parameters = model:parameters()
+  local comm = context.comm("sync_gradients", options.comm)
+  local parameters = parameters_of("sync_gradients", model)
   if comm.size == 1 or #parameters == 0 then return model end
   require "mosaic.autograd".no_grad(function()
     local summed, at = comm:all_reduce(flatten_gradients(parameters)), 1
@@ -93,7 +101,8 @@ end
 --- The sum of a number over all ranks: the count that a global mean divides by.
 function parallel.total(number, options)
   options = check.options("total", options or {}, { "comm" })
-  local comm = options.comm or context.current().world
+  local comm = context.comm("total", options.comm)
+  check.kind("total", "the number", number, "number")
   return comm:all_reduce(create.tensor({ number }, { dtype = "f64" })):item()
 end
 

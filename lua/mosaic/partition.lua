@@ -98,6 +98,9 @@ end
 
 --- The rank's rows as a list of { first, step, count }.
 function Partition:pieces(rank)
+  if check.integer("partition", "rank", rank, 0) >= self.ranks then
+    check.fail("partition: rank %d of %d does not exist", rank, self.ranks)
+  end
   return pieces[self.layout](self, rank)
 end
 
@@ -132,6 +135,7 @@ end
 --- How many of the rank's rows are numbered at most `last`.
 function Partition:count_up_to(rank, last)
   local total = 0
+  check.integer("partition", "last", last)
   for _, piece in ipairs(self:pieces(rank)) do
     local reach = math.floor((last - piece[1]) / piece[2]) + 1
     total = total + math.max(0, math.min(piece[3], reach))
@@ -160,6 +164,7 @@ end
 -- runs may be uneven; the other layouts leave no choice, and anything else is an error.
 local function of_counts(where, counts, layout, indices)
   local rows = 0
+  check.kind("partition", "counts", counts, "table")
   for _, count in ipairs(counts) do rows = rows + count end
   local part = Partition {
     layout = layout, rows = rows, ranks = #counts, indices = indices,

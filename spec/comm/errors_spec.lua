@@ -62,11 +62,11 @@ describe("mistakes are found on every rank before the first message:", function(
   end)
 
   it("a strange number of ranks, color or fact", function()
-    fails("spawn: the number of ranks must be an integer of at least 1, got 0",
+    fails("virtual: the number of ranks must be an integer of at least 1, got 0",
       function() mosaic.virtual(0, function() end) end)
-    fails("spawn: expected a function, got nil", function() mosaic.virtual(2) end)
+    fails("virtual: the body must be a function, got nil", function() mosaic.virtual(2) end)
     refused("split: color must be an integer of at least 0, got 0.5", function(comm) comm:split(0.5) end)
-    refused("here: agree: f must be a number, string, boolean or list, got function",
+    refused("here: agree: f must be a number, string, boolean or list, got a function",
       function(comm) comm:agree("here", { f = function() end }) end)
   end)
 

@@ -127,7 +127,7 @@ describe("random numbers", function()
     fails("random: i64 [2] cannot hold fractions; use a float dtype",
       function() mosaic.rand { 2, dtype = "i64" } end)
     fails("random: no whole numbers 3..1", function() mosaic.randint(3, 1, { 2 }) end)
-    fails("randint: high must be an integer, got table", function() mosaic.randint(3, { 2 }) end)
+    fails("randint: high must be an integer, got a table", function() mosaic.randint(3, { 2 }) end)
     fails("random: axis 1: indices 6..9 are not in the whole tensor's 8",
       function() mosaic.rand { 4, 2, global = { shape = { 8, 2 }, offset = { 6, 1 } } } end)
     fails("rand: global.offset must be a list of 2 integers",

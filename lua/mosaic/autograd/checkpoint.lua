@@ -1,6 +1,7 @@
 --- Trades time for memory: `checkpoint(body, x, ...)` keeps only the arguments and computes body
 -- again when backward needs what was inside. (Chen et al. 2016, "Training deep nets with sublinear
 -- memory cost".) Every generator that body draws from goes back to its place, so dropout repeats.
+local check = require "mosaic.check"
 local tape = require "mosaic.autograd.tape"
 local Function = require "mosaic.autograd.function"
 local Generator = require "mosaic.tensor.generator"
@@ -35,6 +36,7 @@ end
 return Function("checkpoint", {
   collective = true, -- parameters inside body want gradients even where the arguments do not
   forward = function(ctx, body, ...)
+    check.callable("checkpoint", "the body", body)
     ctx.body, ctx.arguments = body, { count = select("#", ...), ... }
     return keep_places(ctx, Generator.watch(body, ...))
   end,

@@ -13,6 +13,7 @@
 -- one gradient per argument (nil: none).
 -- `collective = true`: every rank must take part in backward, so the call is recorded whenever the
 -- tape runs, whether or not this rank's arguments want a gradient.
+local check = require "mosaic.check"
 local state = require "mosaic.state"
 local tape = require "mosaic.autograd.tape"
 local Tensor = require "mosaic.tensor"
@@ -62,6 +63,10 @@ local function attach(node, ...)
 end
 
 return function(name, definition)
+  check.kind("Function", "the name", name, "string")
+  check.options("Function", definition, { "forward", "backward", "collective" })
+  check.callable("Function", "forward", definition.forward)
+  check.callable("Function", "backward", definition.backward)
   local rule = rule_of(definition)
   return function(...)
     local edges, any = edges_of(...)

@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local check = require "mosaic.check"
 local tape = require "mosaic.autograd.tape"
 local create = require "mosaic.tensor.create"
+local operand = require "mosaic.tensor.operand"
 
 --- Fixed weights, irregular enough that errors do not cancel: the check differentiates sum(w * out).
 local function weights_like(t, salt)
@@ -58,7 +59,9 @@ end
 -- slope, plus absolute). Returns true or raises with the element and both values.
 return function(f, inputs, options)
   options = check.options("gradcheck", options or {}, { "step", "tolerance" })
-  for i, input in ipairs(inputs) do
+  check.callable("gradcheck", "f", f)
+  for i, input in ipairs(check.kind("gradcheck", "inputs", inputs, "table")) do
+    operand("gradcheck", ("input %d"):format(i), input)
     if input.requires_grad and input.dtype ~= "f64" then
       check.fail("gradcheck: input %d is %s; differences need f64", i, input:describe())
     end

@@ -10,6 +10,7 @@
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local state = require "mosaic.state"
+local operand = require "mosaic.tensor.operand"
 local Tensor = require "mosaic.tensor"
 
 local tape = {}
@@ -20,8 +21,8 @@ function tape.recording()
   return state.current.recording
 end
 
---- Runs body(...) with recording on or off; returns its results, and restores on error.
-function tape.with_recording(on, body, ...)
+local function with_recording(where, on, body, ...)
+  check.callable(where, "the body", body)
   local rank = state.current
   local before = rank.recording
   rank.recording = on
@@ -32,8 +33,13 @@ function tape.with_recording(on, body, ...)
   end)(pcall(body, ...))
 end
 
+--- Runs body(...) with recording on or off; returns its results, and restores on error.
+function tape.with_recording(on, body, ...)
+  return with_recording("with_recording", on, body, ...)
+end
+
 function tape.no_grad(body, ...)
-  return tape.with_recording(false, body, ...)
+  return with_recording("no_grad", false, body, ...)
 end
 
 local function new_edge(t)
@@ -173,6 +179,7 @@ local function walk(edges, gradients, nodes, leaves, keep)
 end
 
 local function root_gradient(t, grad)
+  operand("backward", "what to start from", t)
   if not t.edge then
     check.fail("backward: %s does not depend on anything that requires a gradient", t:describe())
   end
@@ -182,6 +189,7 @@ local function root_gradient(t, grad)
     end
     return t:ones_like()
   end
+  operand("backward", "the gradient", grad)
   local same = #grad.shape == #t.shape
   for i, size in ipairs(t.shape) do same = same and grad.shape[i] == size end
   if not same then
@@ -194,6 +202,7 @@ end
 function tape.backward(roots, grads, options)
   options = check.options("backward", options or {}, { "retain_graph" })
   local edges, gradients = {}, {}
+  check.kind("backward", "what to start from", roots, "table")
   for i, t in ipairs(roots) do
     gradients[i], edges[i] = root_gradient(t, grads and grads[i]), t.edge
   end

@@ -44,7 +44,7 @@ end
 
 --- The same number of integers from each rank: a list of lists, rank 0's first.
 function Comm:all_gather_list(list)
-  local count = #list
+  local count = #check.kind("all_gather_list", "the list", list, "table")
   local own = ffi.new("int64_t[?]", count)
   for i = 1, count do own[i - 1] = check.integer("all_gather_list", ("entry %d"):format(i), list[i]) end
   local all = ffi.cast("int64_t *", all_gather_bytes(self, own, count * 8))
@@ -75,6 +75,7 @@ end
 --- "name=value;..." in the order of the names, so that equal tables give equal texts.
 local function encode(where, values)
   local names, parts = {}, {}
+  check.kind(where, "what ranks agree on", values, "table")
   for name in pairs(values) do names[#names + 1] = name end
   table.sort(names)
   for i, name in ipairs(names) do parts[i] = name .. "\1" .. show(where, name, values[name]) end
@@ -110,6 +111,7 @@ end
 -- `own` are integers that may differ. Both are tables { name = value } (values: numbers, strings,
 -- booleans, lists of them). Returns a list, rank 0 first, of every rank's values of both.
 function Comm:agree(where, same, own)
+  check.kind("agree", "the name of the operation", where, "string")
   local mine = encode(where, same)
   local texts, owns = {}, {}
   for r, text in ipairs(all_gather_strings(self, mine .. "\3" .. encode(where, own or {}))) do

@@ -63,6 +63,7 @@ end
 
 --- Ends all ranks of the job with an exit code, at once.
 function comm.abort(code)
+  check.integer("abort", "the exit code", code, 0)
   C.mosaic_comm_abort(code)
   os.exit(code)
 end

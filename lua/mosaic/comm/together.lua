@@ -6,6 +6,8 @@ local Comm = require "mosaic.comm.class"
 -- on `same` (see Comm:agree). An error of body, too, is raised on every rank. Returns the list of every
 -- rank's values of both. One rank has nobody to ask.
 function Comm:together(where, body)
+  check.kind("together", "the name of the operation", where, "string")
+  check.callable(where, "the check", body)
   if self.size == 1 then
     local same, own = body()
     for name, value in pairs(own or {}) do same[name] = value end

@@ -101,8 +101,8 @@ end
 
 --- Runs body(comm) on `size` virtual ranks; returns the list of their (first) results.
 return function(size, body)
-  check.integer("spawn", "the number of ranks", size, 1)
-  if type(body) ~= "function" then check.fail("spawn: expected a function, got %s", check.show(body)) end
+  check.integer("virtual", "the number of ranks", size, 1)
+  check.callable("virtual", "the body", body)
   local handles, hosts = ffi.new("mosaic_comm *[?]", size), {}
   check.call("mosaic_comm_new_virtual", handles, size)
   for i = 1, size do hosts[i] = new_host(i - 1, handles[i - 1], body) end

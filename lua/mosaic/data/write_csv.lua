@@ -64,6 +64,8 @@ end
 
 --- The columns as { name, values, single }, all of one length.
 local function gather(names, columns)
+  check.kind("write_csv", "the list of names", names, "table")
+  check.kind("write_csv", "the list of columns", columns, "table")
   if #names ~= #columns or #names == 0 then
     check.fail("write_csv: %d names for %d columns", #names, #columns)
   end
@@ -80,6 +82,7 @@ local function gather(names, columns)
 end
 
 return function(path, names, columns, options)
+  file.path("write_csv", path)
   options = check.options("write_csv", options or {}, { "delimiter" })
   local delimiter = options.delimiter or ","
   csv.delimiter_byte("write_csv", delimiter)

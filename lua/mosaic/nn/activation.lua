@@ -2,6 +2,7 @@
 local check = require "mosaic.check"
 local class = require "mosaic.class"
 local Module = require "mosaic.nn.module"
+local operand = require "mosaic.tensor.operand"
 
 local activation = {}
 
@@ -14,6 +15,7 @@ local function define(name, method, option, default)
     self.argument = option and check.option(name, options or {}, option, type(default), default) or nil
   end
   function Activation:forward(x)
+    operand(name, "the input", x)
     return x[method](x, self.argument)
   end
   function Activation:describe()

@@ -6,6 +6,7 @@
 local check = require "mosaic.check"
 local class = require "mosaic.class"
 local Module = require "mosaic.nn.module"
+local operand = require "mosaic.tensor.operand"
 local random = require "mosaic.tensor.random"
 
 local Dropout = class("Dropout", Module)
@@ -21,6 +22,7 @@ function Dropout:init(options)
 end
 
 function Dropout:forward(x, options)
+  operand("Dropout", "the input", x)
   options = check.options("Dropout: forward", options or {}, { "global" })
   if not self.training or self.p == 0 then return x end
   local u = x.shape

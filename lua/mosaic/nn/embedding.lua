@@ -3,6 +3,7 @@ local check = require "mosaic.check"
 local class = require "mosaic.class"
 local initial = require "mosaic.nn.initial"
 local Module = require "mosaic.nn.module"
+local operand = require "mosaic.tensor.operand"
 local parameter = require "mosaic.nn.parameter"
 
 local Embedding = class("Embedding", Module)
@@ -18,6 +19,7 @@ end
 
 --- indices i64 (...) -> (..., features)
 function Embedding:forward(indices)
+  operand("Embedding", "the input", indices)
   return self.weight:embedding(indices)
 end
 

@@ -3,10 +3,12 @@
 -- fan_in is the last size of a matrix (out, in), fan_out the first; further axes count to both.
 local autograd = require "mosaic.autograd"
 local check = require "mosaic.check"
+local operand = require "mosaic.tensor.operand"
 
 local initial = {}
 
 local function fans(where, t)
+  operand(where, "what to fill", t)
   local shape = t.shape
   if #shape < 2 then check.fail("%s: %s has no fan-in: at least 2 dims are needed", where, t:describe()) end
   local rest = 1
@@ -20,21 +22,25 @@ end
 
 --- Every element between low and high.
 function initial.uniform_(t, low, high, options)
+  operand("uniform_", "what to fill", t)
   options = options_of("uniform_", options)
   return autograd.no_grad(t.uniform_, t, low or 0, high or 1, { generator = options.generator })
 end
 
 function initial.normal_(t, mean, std, options)
+  operand("normal_", "what to fill", t)
   options = options_of("normal_", options)
   return autograd.no_grad(t.normal_, t, mean or 0, std or 1, { generator = options.generator })
 end
 
-function initial.constant_(t, value)
+local function fill(where, t, value)
+  operand(where, "what to fill", t)
   return autograd.no_grad(t.fill_, t, value)
 end
 
-function initial.zeros_(t) return initial.constant_(t, 0) end
-function initial.ones_(t) return initial.constant_(t, 1) end
+function initial.constant_(t, value) return fill("constant_", t, value) end
+function initial.zeros_(t) return fill("zeros_", t, 0) end
+function initial.ones_(t) return fill("ones_", t, 1) end
 
 local function gain_of(options, default)
   return options and options.gain or default

@@ -3,6 +3,7 @@ local check = require "mosaic.check"
 local class = require "mosaic.class"
 local initial = require "mosaic.nn.initial"
 local Module = require "mosaic.nn.module"
+local operand = require "mosaic.tensor.operand"
 local parameter = require "mosaic.nn.parameter"
 
 local Linear = class("Linear", Module)
@@ -26,6 +27,7 @@ function Linear:reset(generator)
 end
 
 function Linear:forward(x)
+  operand("Linear", "the input", x)
   return x:linear(self.weight, self.bias)
 end
 

@@ -70,6 +70,7 @@ end
 
 --- Calls visit(module, path) for this module, then for everything below it; path ends with a dot.
 function Module:walk(visit, path)
+  check.callable("walk", "the visitor", visit)
   visit(self, path or "")
   for _, child in ipairs(self:children()) do
     child.module:walk(visit, (path or "") .. child.name .. ".")
@@ -88,6 +89,7 @@ end
 
 --- Calls f(module) for this module and everything below it.
 function Module:apply(f)
+  check.callable("apply", "f", f)
   self:walk(function(module) f(module) end)
   return self
 end

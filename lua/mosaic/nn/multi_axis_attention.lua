@@ -16,6 +16,7 @@ local initial = require "mosaic.nn.initial"
 local linear = require "mosaic.tensor.matmul".linear
 local Linear = require "mosaic.nn.linear"
 local Module = require "mosaic.nn.module"
+local operand = require "mosaic.tensor.operand"
 local parameter = require "mosaic.nn.parameter"
 local strategy = require "mosaic.strategy"
 
@@ -86,6 +87,7 @@ end
 
 --- x as (before, n, after, embed): every N-D tensor is that, seen from one axis.
 function MultiAxisAttention:fold(x)
+  operand("MultiAxisAttention", "the input", x)
   local shape = x.shape
   if self.axes and #self.axes ~= #shape then
     check.fail("MultiAxisAttention: %s has not the axes {%s}", x:describe(), table.concat(self.axes, ", "))

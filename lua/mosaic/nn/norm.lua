@@ -3,6 +3,7 @@ local check = require "mosaic.check"
 local class = require "mosaic.class"
 local initial = require "mosaic.nn.initial"
 local Module = require "mosaic.nn.module"
+local operand = require "mosaic.tensor.operand"
 local parameter = require "mosaic.nn.parameter"
 
 local LayerNorm = class("LayerNorm", Module)
@@ -20,6 +21,7 @@ function LayerNorm:init(options)
 end
 
 function LayerNorm:forward(x)
+  operand("LayerNorm", "the input", x)
   return x:layer_norm(self.weight, self.bias, self.eps)
 end
 
@@ -36,6 +38,7 @@ function RMSNorm:init(options)
 end
 
 function RMSNorm:forward(x)
+  operand("RMSNorm", "the input", x)
   return x:rms_norm(self.weight, self.eps)
 end
 

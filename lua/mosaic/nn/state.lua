@@ -101,6 +101,7 @@ end
 --- Copies tensors in by name. All names and shapes must fit, or nothing is changed;
 -- { strict = false } lets names be missing or unknown.
 function State:load_state_dict(state, options)
+  check.kind("load_state_dict", "the state", state, "table")
   options = check.options("load_state_dict", options or {}, { "strict" })
   local entries = state_entries(self)
   local problems = misfits(entries, state, options.strict ~= false)

@@ -15,6 +15,7 @@ end
 -- have been summed over the ranks (mosaic.sync_gradients), that is the global norm on every rank.
 -- A norm that is not finite is an error: scaling would spread it to every parameter.
 return function(params, max_norm)
+  check.kind("clip_grad_norm_", "the list of parameters", params, "table")
   check.option("clip_grad_norm_", { max_norm = max_norm }, "max_norm", "number")
   local norm = autograd.no_grad(total_norm, params)
   if norm ~= norm or norm == math.huge then

@@ -109,6 +109,7 @@ end
 
 --- Takes over what state_dict gave; the parameters must be the same, in the same order.
 function Optimizer:load_state_dict(state)
+  check.kind("load_state_dict", "the state", state, "table")
   if not state.steps or not state.lr then
     check.fail("load_state_dict: not the state of an optimizer: steps or lr is missing")
   end

@@ -76,7 +76,9 @@ function create.ones(...) return filled("ones", 1, ...) end
 function create.arange(first, last, step, options)
   if type(step) == "table" then step, options = nil, step end
   step, options = step or 1, check.options("arange", options or {}, OPTIONS)
-  if step == 0 then check.fail("arange: step is 0") end
+  argument.number("arange", "first", first)
+  argument.number("arange", "last", last)
+  if argument.number("arange", "step", step) == 0 then check.fail("arange: step is 0") end
   local values, count = {}, 0
   for value = first, last, step do
     count = count + 1

@@ -73,9 +73,10 @@ end
 local function new(where, kind, low, high, default_dtype, first, ...)
   local options = type(first) == "table" and first or { first, ... }
   check.options(where, options, OPTIONS)
-  local sizes = { dtype = options.dtype or default_dtype, device = options.device }
-  for i = 1, #options do sizes[i] = options[i] end
-  local t = draw(where, create.empty(sizes), kind, low, high, options)
+  local plain = { dtype = options.dtype or default_dtype, device = options.device }
+  for i = 1, #options do plain[i] = options[i] end
+  local sizes, ndim = create.sizes(where, plain)
+  local t = draw(where, create.new(where, sizes, ndim, plain), kind, low, high, options)
   return options.requires_grad and t:requires_grad_() or t
 end
 

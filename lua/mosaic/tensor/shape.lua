@@ -124,7 +124,10 @@ function Tensor:expand(...)
   return Tensor.wrap(c)
 end
 
-function Tensor:expand_as(other) return self:expand(other.shape) end
+function Tensor:expand_as(other)
+  operand("expand_as", "the other operand", other)
+  return self:expand(other.shape)
+end
 
 --- Inserts an axis of size 1, which will be axis `axis` of the result.
 function Tensor:unsqueeze(axis)

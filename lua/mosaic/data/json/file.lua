@@ -18,6 +18,7 @@ end
 
 --- Replaces the file by the value, on one line.
 function json_file.write(path, value)
+  file.path("write_json", path)
   local text = encode(value)
   file.replace("write_json", path, function(write) write(text .. "\n") end)
 end
