@@ -7,7 +7,7 @@
 -- train rows, or for categories one category more.
 local mosaic = require "mosaic"
 local Labels = require "nanotabpfn.labels"
-local fail = require "nanotabpfn.fail"
+local fail = require "support.fail"
 
 local data = mosaic.data
 

@@ -6,11 +6,11 @@ local mosaic = require "mosaic"
 local Labels = require "nanotabpfn.labels"
 local Stream = require "nanotabpfn.prior.stream"
 local classifier = require "nanotabpfn.classifier"
-local fail = require "nanotabpfn.fail"
+local fail = require "support.fail"
 local halves = require "nanotabpfn.halves"
 local metrics = require "nanotabpfn.metrics"
 local model_file = require "nanotabpfn.model_file"
-local options = require "nanotabpfn.options"
+local options = require "support.options"
 
 local OPTIONS = {
   { "model", options.REQUIRED, "a model made by train.lua" },

@@ -1,6 +1,6 @@
 --- Labels of any kind as class numbers: sorted, numbers by value and other texts by their letters.
 local mosaic = require "mosaic"
-local fail = require "nanotabpfn.fail"
+local fail = require "support.fail"
 
 local Labels = mosaic.class "Labels"
 

@@ -1,7 +1,7 @@
 --- A model in a file: safetensors with the published names, and the sizes in the metadata.
 local mosaic = require "mosaic"
 local NanoTabPFN = require "nanotabpfn.model"
-local fail = require "nanotabpfn.fail"
+local fail = require "support.fail"
 
 local model_file = {}
 

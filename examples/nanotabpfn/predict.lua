@@ -9,7 +9,7 @@ local classifier = require "nanotabpfn.classifier"
 local dataset = require "nanotabpfn.dataset"
 local metrics = require "nanotabpfn.metrics"
 local model_file = require "nanotabpfn.model_file"
-local options = require "nanotabpfn.options"
+local options = require "support.options"
 
 local OPTIONS = {
   { "model", options.REQUIRED, "a model made by train.lua" },

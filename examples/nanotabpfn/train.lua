@@ -7,7 +7,7 @@ local Progress = require "nanotabpfn.progress"
 local Trainer = require "nanotabpfn.trainer"
 local held_out = require "nanotabpfn.held_out"
 local model_file = require "nanotabpfn.model_file"
-local options = require "nanotabpfn.options"
+local options = require "support.options"
 
 local OPTIONS = {
   { "out", "build/nanotabpfn", "folder of model.safetensors and metrics.jsonl" },

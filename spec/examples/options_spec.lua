@@ -1,4 +1,4 @@
-local options = require "nanotabpfn.options"
+local options = require "support.options"
 
 local LIST = {
   { "steps", 400, "training steps" }, { "out", options.REQUIRED, "where to" }, { "held-out", 0, "tables" },

@@ -1,4 +1,4 @@
---- The command line of the programs here: `options.parse("train.lua", "what it does", list, arg)`.
+--- The command line of the examples: `options.parse("train.lua", "what it does", list, arg)`.
 --
 -- list: { { "steps", 2500, "training steps" }, { "out", REQUIRED, "folder of the results" }, ... }; a
 -- number as the default asks for a number, false for a switch, REQUIRED for a string that must be given,
@@ -6,7 +6,7 @@
 -- `least = 0`, a finite number of at least 0; `above = 0`, a finite number above 0. `--name value`,
 -- `--name=value` and `--switch` are understood.
 local mosaic = require "mosaic"
-local fail = require "nanotabpfn.fail"
+local fail = require "support.fail"
 
 local options = { REQUIRED = {} }
 
