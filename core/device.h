@@ -108,6 +108,13 @@ typedef struct mosaic_device {
                                             const mosaic_tensor *stats, mosaic_reduction reduction,
                                             int64_t ignore);
 
+    /* payload (..., d + 4) of u8, x and out (..., d). Fails naming the first row that does not fit.
+     */
+    mosaic_status (*quantize)(const mosaic_tensor *payload, const mosaic_tensor *x,
+                              mosaic_row_format format);
+    mosaic_status (*dequantize)(const mosaic_tensor *out, const mosaic_tensor *payload,
+                                mosaic_row_format format);
+
     /* Fails naming `what` and its position where an index is neither in 1..limit nor `ignore`. */
     mosaic_status (*check_index)(const char *op, const char *what, const mosaic_tensor *index,
                                  int64_t limit, int64_t ignore);

@@ -116,6 +116,20 @@ static mosaic_status share(mosaic_tensor *out, const mosaic_tensor *a, mosaic_te
     return MOSAIC_OK;
 }
 
+void mosaic_place_print(char *text, int ndim, const int64_t *size, int64_t at)
+{
+    int64_t place[MOSAIC_MAX_DIMS] = {0};
+    size_t room = MOSAIC_PLACE_ROOM;
+    for (int i = ndim - 1; i >= 0; i--) {
+        place[i] = at % size[i] + 1;
+        at /= size[i];
+    }
+    int n = snprintf(text, room, ndim == 1 ? "" : "[");
+    for (int i = 0; i < ndim; i++)
+        n += snprintf(text + n, room - (size_t)n, i ? ",%lld" : "%lld", (long long)place[i]);
+    if (ndim != 1) snprintf(text + n, room - (size_t)n, "]");
+}
+
 mosaic_status mosaic_output(mosaic_tensor *out, const char *op, int dtype, int ndim,
                             const int64_t *size, const mosaic_device *device)
 {

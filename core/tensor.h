@@ -31,6 +31,11 @@ mosaic_status mosaic_broadcast(const char *op, int *ndim, int64_t *size, const m
  * must broadcast to them. */
 mosaic_tensor mosaic_expanded(const mosaic_tensor *a, int ndim, const int64_t *size);
 
+/* Where element `at` (0-based, row-major) of these sizes stands, for messages: "[2,3]", or "3" in
+ * one dim. */
+enum { MOSAIC_PLACE_ROOM = 200 };
+void mosaic_place_print(char *text, int ndim, const int64_t *size, int64_t at);
+
 /* Do the two views share bytes without being the very same view? Writing one while reading the
  * other would give wrong values; callers copy first. Conservative: byte ranges. */
 bool mosaic_overlaps(const mosaic_tensor *a, const mosaic_tensor *b);

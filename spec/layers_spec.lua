@@ -6,7 +6,7 @@ local LAYERS = {
   { "partition", "mesh" },
   { "tensor" },
   { "autograd" },
-  { "mask", "attention", "comm" },
+  { "mask", "attention", "comm", "wire" },
   { "context" },
   { "strategy" },
   { "attend", "parallel", "kv_cache" },

@@ -47,6 +47,11 @@ mosaic_status mosaic_cpu_cross_entropy_backward(const mosaic_tensor *dlogits,
                                                 const mosaic_tensor *stats,
                                                 mosaic_reduction reduction, int64_t ignore);
 
+mosaic_status mosaic_cpu_quantize(const mosaic_tensor *payload, const mosaic_tensor *x,
+                                  mosaic_row_format format);
+mosaic_status mosaic_cpu_dequantize(const mosaic_tensor *out, const mosaic_tensor *payload,
+                                    mosaic_row_format format);
+
 mosaic_status mosaic_cpu_check_index(const char *op, const char *what, const mosaic_tensor *index,
                                      int64_t limit, int64_t ignore);
 mosaic_status mosaic_cpu_gather(const mosaic_tensor *out, const mosaic_tensor *base, int64_t step,

@@ -1,26 +1,10 @@
 /* index.c - gather, scatter, and the check that every index is in range. core/op/index.c explains
  * what base, step and index are. */
-#include <stdio.h>
-
 #include "../parallel.h"
 #include "cpu.h"
 #include "loop.h"
 
 /* ---- check ---------------------------------------------------------------------------------- */
-
-/* "3", or "[2,3]" for an index of several dims. */
-static void print_position(char *text, size_t room, const mosaic_tensor *index, int64_t at)
-{
-    int64_t place[MOSAIC_MAX_DIMS] = {0};
-    for (int i = index->ndim - 1; i >= 0; i--) {
-        place[i] = at % index->size[i] + 1;
-        at /= index->size[i];
-    }
-    int n = snprintf(text, room, index->ndim == 1 ? "" : "[");
-    for (int i = 0; i < index->ndim; i++)
-        n += snprintf(text + n, room - (size_t)n, i ? ",%lld" : "%lld", (long long)place[i]);
-    if (index->ndim != 1) snprintf(text + n, room - (size_t)n, "]");
-}
 
 /* The value of element `at` in row-major order. */
 static int64_t value_at(const mosaic_tensor *index, int64_t at)
@@ -42,8 +26,8 @@ mosaic_status mosaic_cpu_check_index(const char *op, const char *what, const mos
     for (int64_t at = 0; at < count; at++) {
         int64_t value = contiguous ? data[at] : value_at(index, at);
         if ((value >= 1 && value <= limit) || value == ignore) continue;
-        char position[200];
-        print_position(position, sizeof position, index, at);
+        char position[MOSAIC_PLACE_ROOM];
+        mosaic_place_print(position, index->ndim, index->size, at);
         return mosaic_fail(MOSAIC_EINVAL, "%s: %s %lld at position %s is outside 1..%lld", op, what,
                            (long long)value, position, (long long)limit);
     }

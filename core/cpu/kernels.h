@@ -110,6 +110,21 @@ typedef struct {
     MOSAIC_SOFTMAX_KERNELS(double, f64)
 } mosaic_softmax_kernels;
 
+/* ---- rows of n elements as n bytes and a scale ------------------------------------------------
+ */
+
+#define MOSAIC_ROW_LIMIT 0x1p127 /* decoded values stay finite */
+
+#define MOSAIC_QUANTIZE_KERNELS(T, suffix)                                                         \
+    /* returns the largest magnitude; if that is not within the limit, there is no payload */      \
+    T (*encode_##suffix)(mosaic_row_format format, int64_t n, uint8_t * payload, const T *x);      \
+    void (*decode_##suffix)(mosaic_row_format format, int64_t n, T * out, const uint8_t *payload);
+
+typedef struct {
+    MOSAIC_QUANTIZE_KERNELS(float, f32)
+    MOSAIC_QUANTIZE_KERNELS(double, f64)
+} mosaic_quantize_kernels;
+
 /* ---- attention: see attention.h -------------------------------------------------------------- */
 
 typedef struct mosaic_attention_kernels mosaic_attention_kernels;
@@ -125,6 +140,7 @@ typedef struct {
     const mosaic_fold_kernels *fold;
     const mosaic_normalize_kernels *normalize;
     const mosaic_softmax_kernels *softmax;
+    const mosaic_quantize_kernels *quantize;
     const mosaic_gemm_kernels *gemm;
     const mosaic_attention_kernels *attention;
     const mosaic_attention_backward_kernels *attention_backward;
@@ -150,6 +166,7 @@ MOSAIC_DECLARE_KERNELS(convert)
 MOSAIC_DECLARE_KERNELS(fold)
 MOSAIC_DECLARE_KERNELS(normalize)
 MOSAIC_DECLARE_KERNELS(softmax)
+MOSAIC_DECLARE_KERNELS(quantize)
 MOSAIC_DECLARE_KERNELS(gemm)
 MOSAIC_DECLARE_KERNELS(attention)
 MOSAIC_DECLARE_KERNELS(attention_backward)

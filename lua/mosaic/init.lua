@@ -27,6 +27,7 @@ local MODULES = {
   Tensor = "mosaic.tensor", autograd = "mosaic.autograd", attention = "mosaic.attention",
   attend = "mosaic.attend", comm = "mosaic.comm", strategy = "mosaic.strategy",
   KVCache = "mosaic.kv_cache",
+  wire = "mosaic.wire",
   MultiAxisAttention = "mosaic.nn.multi_axis_attention",
   partition = "mosaic.partition", data = "mosaic.data", nn = "mosaic.nn", optim = "mosaic.optim",
   check = "mosaic.check", class = "mosaic.class", clock = "mosaic.clock", terminal = "mosaic.terminal",
