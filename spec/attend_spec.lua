@@ -87,7 +87,7 @@ describe("attend", function()
   it("takes documents as lists, and a function as strategy", function()
     mosaic.virtual(2, function(comm)
       local x = fill { 2, 4, 4 }
-      local ring = mosaic.strategy.get "ring"
+      local ring = mosaic.strategy.get("ring").body.attend
       local options = { comm = comm, mask = { documents = { 1, 1, 2, 2 } } }
       local named = mosaic.attend(x, x, x, options)
       options.strategy = function(...) return ring(...) end

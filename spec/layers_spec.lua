@@ -3,12 +3,12 @@
 --- Lowest first. A file may require modules of its own layer and of lower ones.
 local LAYERS = {
   { "ffi", "state", "class", "nearest", "heap", "check", "clock", "terminal", "runtime" },
-  { "partition", "mesh" },
+  { "partition", "mesh", "placement", "visibility", "course", "folder" },
   { "tensor" },
   { "autograd" },
   { "mask", "attention", "comm", "wire" },
   { "context" },
-  { "strategy" },
+  { "plan", "strategy", "partial", "rotate", "move" },
   { "attend", "parallel", "kv_cache" },
   { "data" },
   { "nn", "optim" },

@@ -5,20 +5,23 @@
 -- q (..., heads, n, d) holds this rank's queries, k and v (..., kv heads, m, d) its keys and values;
 -- the layout says which global rows these are. Returns this rank's rows of the result,
 -- out (..., heads, n, d) and lse (..., heads, n), equal to attention on one rank.
--- options: strategy (a name or a function; default "ring", "local" on one rank), comm, layout and indices
--- (a list per rank, or { q = lists, k = lists }; defaults: mosaic.init's), scale, and mask as for
--- mosaic.sdpa: documents for this rank's rows, keep and bias for this rank's queries and all keys.
+-- options: strategy (a name, a function or a table, see strategy/init.lua; default "ring", "local" on one
+-- rank), comm, layout and indices (a list per rank, or { q = lists, k = lists }; defaults: mosaic.init's);
+-- as for mosaic.sdpa: scale, dropout, head_from, batch_from, batch_total, and mask, with documents for this
+-- rank's rows, keep and bias for this rank's queries and all keys.
 local check = require "mosaic.check"
 local comms = require "mosaic.comm"
 local context = require "mosaic.context"
+local create = require "mosaic.tensor.create"
 local masks = require "mosaic.mask"
 local partition = require "mosaic.partition"
-local Plan = require "mosaic.strategy.plan"
+local Plan = require "mosaic.plan"
 local state = require "mosaic.state"
 local strategy = require "mosaic.strategy"
 local Tensor = require "mosaic.tensor"
 
-local OPTIONS = { "strategy", "comm", "layout", "indices", "mask", "scale" }
+local WHOLE = { "scale", "dropout", "head_from", "batch_from", "batch_total" } -- as for mosaic.sdpa
+local OPTIONS = { "strategy", "comm", "layout", "indices", "mask", unpack(WHOLE) }
 
 --- What this rank brings, checked as far as it can tell alone.
 local function prepare(q, k, v, options)
@@ -30,12 +33,11 @@ local function prepare(q, k, v, options)
   end
   local mask = masks.normal("attend", options.mask)
   masks.check_rows("attend", mask, q:size(-2), k:size(-2))
-  local scale = options.scale
+  local scale = options.whole.scale
   if scale ~= nil and not (type(scale) == "number" and math.abs(scale) < math.huge) then
     check.fail("attend: scale must be a finite number, got %s", check.show(scale))
   end
-  strategy.get(options.strategy or "local")
-  return mask
+  return mask, strategy.get(options.strategy)
 end
 
 --- The shape without its row axis, as text: what ranks must agree on.
@@ -56,30 +58,33 @@ local function fingerprint(indices)
 end
 
 --- What all ranks must have in common, and what each has for itself.
-local function facts(q, k, v, mask, options)
-  local name = options.strategy
+local function facts(q, k, v, mask, wanted, options)
   return {
     error = "none", q = frame(q), k = frame(k), v = frame(v), mask = masks.describe(mask),
-    layout = options.layout, scale = options.scale or "default",
-    strategy = type(name) == "function" and "function" or name,
+    layout = options.layout, scale = options.whole.scale or "default",
+    dropout = options.whole.dropout and strategy.describe("dropout", options.whole.dropout) or nil,
+    strategy = wanted.text,
     indices = fingerprint(options.q_indices) + fingerprint(options.k_indices),
     recording = state.current.recording,
   }, { queries = q:size(-2), keys = k:size(-2) }
 end
 
 --- Fails on every rank, before anything else is sent, where one rank's arguments are wrong or the ranks'
--- do not belong together. Returns the mask in its normal form and every rank's counts of rows.
+-- do not belong together. Returns the mask in its normal form, the strategy and every rank's rows.
 local function agree(comm, q, k, v, options)
-  if comm.size == 1 then return prepare(q, k, v, options), { q:size(-2) }, { k:size(-2) } end
-  local ok, result = pcall(prepare, q, k, v, options)
-  local reason = not ok and tostring(result):gsub("^[^\n]-:%d+: ", "", 1)
+  if comm.size == 1 then
+    local mask, wanted = prepare(q, k, v, options)
+    return mask, wanted, { q:size(-2) }, { k:size(-2) }
+  end
+  local ok, mask, wanted = pcall(prepare, q, k, v, options)
+  local reason = not ok and tostring(mask):gsub("^[^\n]-:%d+: ", "", 1)
   local same, own = { error = reason }, nil
-  if ok then same, own = facts(q, k, v, result, options) end
+  if ok then same, own = facts(q, k, v, mask, wanted, options) end
   local rows = comm:agree("attend", same, own)
   if not ok then check.fail("%s", reason) end
   local queries, keys = {}, {}
   for i, row in ipairs(rows) do queries[i], keys[i] = row.queries, row.keys end
-  return result, queries, keys
+  return mask, wanted, queries, keys
 end
 
 --- The local strategy never sends, so it needs no one, and all its rows are in order.
@@ -87,22 +92,63 @@ local function complete(options)
   local alone = options.strategy == "local"
   local comm = alone and comms.alone() or context.comm("attend", options.comm, "sp")
   local indices = options.indices
+  local whole = {}
+  for _, name in ipairs(WHOLE) do whole[name] = options[name] end
   return comm, {
     strategy = options.strategy or (comm.size == 1 and "local" or "ring"),
     layout = options.layout or indices and "indices" or alone and "contiguous" or context.current().layout,
     q_indices = indices and indices.q or indices, k_indices = indices and indices.k or indices,
-    mask = options.mask, scale = options.scale,
+    mask = options.mask, whole = whole,
   }
+end
+
+--- The ids of all rows by global position.
+local function all_ids(comm, ids, part)
+  if comm.size > 1 then ids = comm:all_gather(ids, -1, part:row_counts()) end
+  if part:is_in_order() then return ids end
+  return ids:index_select(-1, create.tensor(part:places(), { dtype = "i64" }))
+end
+
+--- Documents of all queries and keys instead of this rank's: every rank must be able to tell what others see.
+local function spread_documents(comm, mask, queries, keys)
+  local ids = mask.documents
+  if not ids then return end
+  local q = all_ids(comm, ids.q, queries)
+  mask.documents = { q = q, k = ids.k == ids.q and q or all_ids(comm, ids.k, keys) }
+end
+
+--- What one rank's tensors have besides rows.
+local function sizes_of(q, k, v)
+  local batch = 1
+  for axis = 1, q.ndim - 3 do batch = batch * q:size(axis) end
+  local bytes = q:element_size()
+  return {
+    batch = batch, heads = q.ndim > 2 and q:size(-3) or 1, kv_heads = k.ndim > 2 and k:size(-3) or 1,
+    d = v:size(-1), bytes = bytes, out_bytes = math.max(bytes, 4),
+  }
+end
+
+local announced = {}
+
+local function announce(wanted, comm)
+  local why = wanted.body.approximate
+  if not why or announced[wanted.name] or comm.rank > 0 then return end
+  announced[wanted.name] = true
+  io.stderr:write(("mosaic: strategy '%s' is approximate: %s\n"):format(wanted.name, why))
 end
 
 return function(q, k, v, options)
   local comm
   comm, options = complete(check.options("attend", options or {}, OPTIONS))
-  local mask, queries, keys = agree(comm, q, k, v, options)
+  local mask, wanted, query_counts, key_counts = agree(comm, q, k, v, options)
+  local queries = partition.of_counts("attend: queries", query_counts, options.layout, options.q_indices)
+  local keys = partition.of_counts("attend: keys", key_counts, options.layout, options.k_indices)
+  masks.check_columns("attend", mask, keys.rows)
   local plan = Plan {
-    comm = comm, mask = mask, scale = options.scale,
-    queries = partition.of_counts("attend: queries", queries, options.layout, options.q_indices),
-    keys = partition.of_counts("attend: keys", keys, options.layout, options.k_indices),
-  }
-  return strategy.get(options.strategy)(comm, q, k, v, plan)
+    comm = comm, queries = queries, keys = keys, mask = mask, options = wanted.options,
+  }:with(options.whole)
+  if wanted.body.check then wanted.body.check(plan, sizes_of(q, k, v)) end
+  announce(wanted, comm)
+  spread_documents(comm, mask, queries, keys)
+  return wanted.body.attend(comm, q, k, v, plan)
 end

@@ -29,6 +29,7 @@ local MODULES = {
   KVCache = "mosaic.kv_cache",
   wire = "mosaic.wire",
   MultiAxisAttention = "mosaic.nn.multi_axis_attention",
+  rotate = "mosaic.rotate", move = "mosaic.move",
   partition = "mosaic.partition", data = "mosaic.data", nn = "mosaic.nn", optim = "mosaic.optim",
   check = "mosaic.check", class = "mosaic.class", clock = "mosaic.clock", terminal = "mosaic.terminal",
 }

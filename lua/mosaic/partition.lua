@@ -2,17 +2,17 @@
 --
 --   partition.new { layout = "zigzag", rows = 1001, ranks = 4 }
 --
--- Rows count from 1, ranks from 0. A rank's rows are affine pieces { first, step, count }, in the
--- order in which the rank stores them. Any number of rows: shares differ by one row at most, and a
--- rank may own none.
+-- A placement (placement.lua) that has each of the rows 1..N on exactly one rank. Any number of rows:
+-- shares differ by one row at most, and a rank may own none.
 --   contiguous  rank r owns the r-th run (or runs of the given `counts`)
 --   zigzag      2p runs; rank r owns runs r and 2p-1-r, so that causal work is balanced
 --   striped     rank r owns rows r+1, r+1+p, ...
 --   indices     rank r owns the rows in the list indices[r+1]
 local check = require "mosaic.check"
 local class = require "mosaic.class"
+local Placement = require "mosaic.placement"
 
-local Partition = class("Partition")
+local Partition = class("Partition", Placement)
 
 local LAYOUTS = { "contiguous", "zigzag", "striped", "indices" }
 
@@ -46,9 +46,17 @@ function pieces.striped(self, rank)
   return { { rank + 1, self.ranks, math.max(0, math.ceil((self.rows - rank) / self.ranks)) } }
 end
 
+--- Rows that follow each other become one piece.
 function pieces.indices(self, rank)
   local list = {}
-  for i, row in ipairs(self.indices[rank + 1]) do list[i] = { row, 1, 1 } end
+  for _, row in ipairs(self.indices[rank + 1]) do
+    local last = list[#list]
+    if last and row == last[1] + last[3] then
+      last[3] = last[3] + 1
+    else
+      list[#list + 1] = { row, 1, 1 }
+    end
+  end
   return list
 end
 
@@ -94,53 +102,9 @@ function Partition:init(options)
   end
   if self.indices then check_indices(self) end
   if self.counts then check_counts(self) end
-end
-
---- The rank's rows as a list of { first, step, count }.
-function Partition:pieces(rank)
-  if check.integer("partition", "rank", rank, 0) >= self.ranks then
-    check.fail("partition: rank %d of %d does not exist", rank, self.ranks)
-  end
-  return pieces[self.layout](self, rank)
-end
-
---- How many rows the rank owns.
-function Partition:count(rank)
-  local total = 0
-  for _, piece in ipairs(self:pieces(rank)) do total = total + piece[3] end
-  return total
-end
-
---- The global numbers of the rank's rows, in storage order, as a Lua list.
-function Partition:positions(rank)
-  local list = {}
-  for _, piece in ipairs(self:pieces(rank)) do
-    for i = 0, piece[3] - 1 do list[#list + 1] = piece[1] + i * piece[2] end
-  end
-  return list
-end
-
---- Are the rank's rows stored in ascending order?
-function Partition:is_ascending(rank)
-  local last = 0
-  for _, piece in ipairs(self:pieces(rank)) do
-    if piece[3] > 0 then
-      if piece[1] <= last then return false end
-      last = piece[1] + (piece[3] - 1) * piece[2]
-    end
-  end
-  return true
-end
-
---- How many of the rank's rows are numbered at most `last`.
-function Partition:count_up_to(rank, last)
-  local total = 0
-  check.integer("partition", "last", last)
-  for _, piece in ipairs(self:pieces(rank)) do
-    local reach = math.floor((last - piece[1]) / piece[2]) + 1
-    total = total + math.max(0, math.min(piece[3], reach))
-  end
-  return total
+  local lists = {}
+  for rank = 0, self.ranks - 1 do lists[rank + 1] = pieces[self.layout](self, rank) end
+  Placement.init(self, lists)
 end
 
 --- For every global row 1..rows its place in the ranks' shards laid end to end (1-based).

@@ -55,13 +55,13 @@ local function local_mask(mask, positions)
 end
 
 --- Runs the strategy on its own shard; returns what must equal the truth's rows.
-local function run_rank(comm, name, case, part)
+local function run_rank(comm, strategy, case, part)
   local positions = part:positions(comm.rank)
   local function leaf(whole) return rows_of(whole, -2, positions):requires_grad_() end
   local q, k, v = leaf(case.q), leaf(case.k), leaf(case.v)
   local mask = local_mask(case.mask, positions)
   local out, lse = mosaic.attend(q, k, v, {
-    strategy = name, comm = comm, layout = part.layout, indices = part.indices, mask = mask,
+    strategy = strategy, comm = comm, layout = part.layout, indices = part.indices, mask = mask,
   })
   mosaic.autograd.backward({ out, lse },
     { rows_of(case.dout, -2, positions), rows_of(case.dlse, -1, positions) })
@@ -100,8 +100,10 @@ local function check_ranks(results, truth, part)
   end
 end
 
-local function expect_exact(name, part, case, truth)
-  local results = mosaic.comm.spawn(part.ranks, function(comm) return run_rank(comm, name, case, part) end)
+local function expect_exact(strategy, part, case, truth)
+  local results = mosaic.comm.spawn(part.ranks, function(comm)
+    return run_rank(comm, strategy, case, part)
+  end)
   check_ranks(results, truth, part)
 end
 
@@ -112,8 +114,10 @@ local function partition_for(layout, rows, ranks)
   }
 end
 
-return function(it, name, options)
+--- strategy: whatever names one; for a table see strategy/init.lua.
+return function(it, strategy, options)
   options = options or {}
+  local name = mosaic.strategy.get(strategy).text
   local ranks = options.ranks or { 1, 2, 3, 4, 5, 8 }
   local layouts = options.layouts or partition.LAYOUTS
   local lengths = options.lengths or { 0, 1, 3, 13, 24 }
@@ -124,7 +128,7 @@ return function(it, name, options)
         local truth = truth_of(case)
         for _, size in ipairs(ranks) do
           for _, layout in ipairs(layouts) do
-            expect_exact(name, partition_for(layout, rows, size), case, truth)
+            expect_exact(strategy, partition_for(layout, rows, size), case, truth)
           end
         end
       end

@@ -10,6 +10,7 @@ require "mosaic.comm.collective"
 require "mosaic.comm.reduction"
 require "mosaic.comm.agree"
 require "mosaic.comm.together"
+require "mosaic.comm.grid"
 
 local comm = { Comm = Comm, spawn = require "mosaic.comm.virtual" }
 

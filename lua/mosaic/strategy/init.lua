@@ -1,36 +1,94 @@
 --- Strategies by name. A built-in one is a file of this folder, opened when it is first asked for;
 -- a script adds its own with `define`.
 --
--- A strategy is a function(comm, q, k, v, plan) -> out, lse (see plan.lua).
+-- Wherever a strategy is asked for, it is a name, a function, or a table { name or function,
+-- option = value, ... }, so that strategies take others as their inner ones:
+--   { "hierarchical", intra_node_size = 4, inter_node_strategy = { "ring", directions = 2 } }
+--
+-- A strategy's file returns a table:
+--   attend(comm, q, k, v, plan) -> out, lse   the strategy itself; see plan.lua
+--   backward(comm, q, k, v, plan, g) -> dk, dv  optional, see rotate.lua: spares computing twice
+--   options = { names }                       what its table may say; found in plan.options
+--   check(plan, sizes)                        fails where it cannot be exact: arithmetic on what all
+--                                             ranks know, so all fail, before the first message
+--   volume(plan, sizes) -> bytes              what this rank sends forward
+--   approximate = "why"                       absent: equal to one rank
+-- sizes = { batch, heads, kv_heads, d, bytes (of q, k, v), out_bytes }: what one rank's tensors have
+-- besides rows.
 local check = require "mosaic.check"
+local folder = require "mosaic.folder"
 
 local strategy = {}
 
-local BUILT_IN = { "local", "ring" }
-local defined = {}
+local defined, built_in = {}, nil
+local HERE = debug.getinfo(1, "S").source:match "^@(.*)init%.lua$"
 
 --- All names, sorted.
 function strategy.names()
-  local names = { unpack(BUILT_IN) }
+  if not built_in then
+    built_in = {}
+    for _, file in ipairs(folder.list(HERE)) do
+      local name = file:match "^(.*)%.lua$"
+      if name and name ~= "init" then built_in[#built_in + 1] = name end
+    end
+  end
+  local names = { unpack(built_in) }
   for name in pairs(defined) do names[#names + 1] = name end
   table.sort(names)
   return names
 end
 
---- Makes a script's own strategy known by name.
+--- Makes a script's own strategy known by name: a function(comm, q, k, v, plan) -> out, lse, or a
+-- table as a strategy's file returns.
 function strategy.define(name, body)
-  if type(body) ~= "function" then
+  if type(name) ~= "string" then
+    check.fail("strategy.define: a name is a string, got %s", check.show(name))
+  end
+  if type(body) == "function" then body = { attend = body } end
+  if type(body) ~= "table" or type(body.attend) ~= "function" then
     check.fail("strategy.define: '%s' needs a function(comm, q, k, v, plan), got %s", name, check.show(body))
   end
   defined[name] = body
   return body
 end
 
---- The strategy of that name; a function is its own strategy.
-function strategy.get(name)
-  if type(name) == "function" then return name end
-  if defined[name] then return defined[name] end
-  return require("mosaic.strategy." .. check.one_of("strategy", "strategy", name, strategy.names()))
+local function body_of(name)
+  if type(name) == "function" then return { attend = name } end
+  return defined[name]
+    or require("mosaic.strategy." .. check.one_of("strategy", "strategy", name, strategy.names()))
+end
+
+--- "hierarchical{intra_node_size=4}": the same text for equal strategies.
+function strategy.describe(name, options)
+  local parts = {}
+  for option, value in pairs(options) do
+    if type(value) == "table" then value = strategy.describe("", value) end
+    local text = type(value) == "function" and "function" or tostring(value)
+    parts[#parts + 1] = type(option) == "number" and text or ("%s=%s"):format(option, text)
+  end
+  table.sort(parts)
+  name = type(name) == "function" and "function" or name
+  return #parts > 0 and ("%s{%s}"):format(name, table.concat(parts, ", ")) or name
+end
+
+--- What was asked for, checked: { body, name, options, text }.
+function strategy.get(wanted)
+  local name, options = wanted, {}
+  if type(wanted) == "table" then
+    if wanted.body then return wanted end -- resolved before
+    for option, value in pairs(wanted) do options[option] = value end
+    name, options[1] = wanted[1], nil
+  end
+  local body = body_of(name)
+  local shown = type(name) == "string" and name or "function"
+  check.options(("strategy '%s'"):format(shown), options, body.options or {})
+  return { body = body, name = shown, options = options, text = strategy.describe(name, options) }
+end
+
+--- Runs a strategy inside another (or attend): the plan, as this strategy is to see it.
+function strategy.run(wanted, comm, q, k, v, plan)
+  local found = strategy.get(wanted)
+  return found.body.attend(comm, q, k, v, plan:with { comm = comm, options = found.options })
 end
 
 return strategy

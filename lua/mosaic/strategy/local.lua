@@ -1,6 +1,19 @@
 --- Every key and value is already here: no messages.
 local attention = require "mosaic.attention"
 
-return function(comm, q, k, v, plan)
-  return attention.sdpa(q, k, v, plan:block(comm.rank))
+--- The share of this rank's keys, from the final lse and delta (partial.lua).
+local function backward(comm, q, k, v, plan, g)
+  local options = plan:block(comm.rank)
+  local function zeros(t) return t:zeros_like { dtype = g.dq.dtype } end
+  options.bias_gradient = g.dbias ~= nil
+  options.into = { g.dq, zeros(k), zeros(v), g.dbias and zeros(options.mask.bias) or nil }
+  local _, dk, dv, dbias = attention.backward(g.dout, g.lse, g.delta, q, k, v, options)
+  if dbias then plan:add_bias_gradient(g.dbias, comm.rank, dbias) end
+  return dk, dv
 end
+
+return {
+  attend = function(comm, q, k, v, plan) return attention.sdpa(q, k, v, plan:block(comm.rank)) end,
+  backward = backward,
+  volume = function() return 0 end,
+}

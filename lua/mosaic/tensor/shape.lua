@@ -28,6 +28,7 @@ end
 
 function Tensor:dim() return self.c.ndim end
 function Tensor:numel() return tonumber(C.mosaic_tensor_numel(self.c)) end
+function Tensor:element_size() return tonumber(C.mosaic_dtype_bytes(self.c.dtype)) end -- bytes
 function Tensor:is_contiguous() return C.mosaic_tensor_is_contiguous(self.c) end
 
 --- Elements from one index of `axis` to the next, or the list for all axes.

@@ -1,0 +1,61 @@
+--- One strategy's share of a result: forward unrecorded, backward from the final lse and delta alone.
+--
+-- A strategy that sees some of the keys gives (out, lse). For backward it needs no more than
+--   g = { dout, lse, delta: of the final result; dq, dbias: sums to add to, in f32 or f64 }
+-- (dbias only where the mask's bias wants a gradient; it has the columns of all keys).
+local attention = require "mosaic.attention"
+local strategy = require "mosaic.strategy"
+local tape = require "mosaic.autograd.tape"
+
+local partial = {}
+
+--- out, lse of the keys that `plan` has; inner: a resolved strategy.
+function partial.forward(inner, comm, q, k, v, plan)
+  return strategy.run(inner, comm, q, k, v, plan)
+end
+
+--- What reaches a share (out, lse) of the result: its weight is exp(lse - final lse).
+local function share_of(g, out, lse)
+  local seen = lse:gt(-math.huge)
+  local weight = (lse - g.lse):masked_fill(seen:logical_not(), -math.huge):exp()
+  local along = (g.dout * out):sum(-1):to "f64"
+  local dout = g.dout * weight:to(out.dtype):unsqueeze(-1)
+  return dout, weight * (along - g.delta:to "f64")
+end
+
+--- Computes the share again, recorded, and walks back.
+local function by_computing_again(inner, comm, q, k, v, plan, g)
+  local function leaf(t) return t:detach():requires_grad_() end
+  q, k, v = leaf(q), leaf(k), leaf(v)
+  local bias = g.dbias and leaf(plan.mask.bias)
+  if bias then
+    local mask = {}
+    for name, value in pairs(plan.mask) do mask[name] = value end
+    mask.bias = bias
+    plan = plan:with { mask = mask }
+  end
+  local out, lse = tape.with_recording(true, partial.forward, inner, comm, q, k, v, plan)
+  local dout, dlse = share_of(g, out:detach(), lse:detach())
+  tape.backward({ out, lse }, { dout, dlse })
+  if q.grad then g.dq:add_(q.grad) end
+  if bias and bias.grad then g.dbias:add_(bias.grad) end
+  return k.grad or k:zeros_like(), v.grad or v:zeros_like()
+end
+
+--- dk, dv of this share; adds to g.dq and g.dbias.
+function partial.backward(inner, comm, q, k, v, plan, g)
+  local own = inner.body.backward
+  if not own then return by_computing_again(inner, comm, q, k, v, plan, g) end
+  return own(comm, q, k, v, plan:with { comm = comm, options = inner.options }, g)
+end
+
+--- The sums that backward of a whole result starts from.
+function partial.gradients(q, out, lse, bias, dout, dlse)
+  dout = dout or out:zeros_like()
+  return {
+    dout = dout, lse = lse, delta = attention.delta(dout, out, dlse),
+    dq = q:zeros_like { dtype = out.dtype }, dbias = bias and bias:zeros_like { dtype = out.dtype },
+  }
+end
+
+return partial

@@ -1,0 +1,212 @@
+--- Keys and values travel round a ring of places, and every rank joins what it sees to its result.
+--
+--   rotate(comm, q, k, v, plan, options) -> out, lse
+--
+-- A place is a rank of `comm`, and what it computes with the block that is there is an inner strategy:
+-- by default attention of its own queries. In a hierarchy a place is a node: comm then has the ranks
+-- of equal number in all nodes, inner_comm those of this node, groups the nodes' ranks.
+-- options: inner ("local"), inner_comm (this rank alone), groups ({0}, {1}, ...), directions (1).
+--
+-- While a block is used the next one is on its way. Backward sends the blocks round again, each followed
+-- by its gradient in f32, which goes home from the last place that saw the block; a place's share needs
+-- only the final lse and delta. So memory is O(n), whatever the number of places.
+-- (Liu et al. 2023, "Ring attention with blockwise transformers"; the way of the blocks: course.lua.)
+local attention = require "mosaic.attention"
+local comms = require "mosaic.comm"
+local Course = require "mosaic.course"
+local Function = require "mosaic.autograd.function"
+local partial = require "mosaic.partial"
+local strategy = require "mosaic.strategy"
+
+local BIAS = 5 -- its place among the arguments of the Function below
+local BLOCK, GRADIENT, HOME, LANE = 0, 4, 6, 8 -- tags of what travels; each lane has its own
+
+local Rotation = {}
+Rotation.__index = Rotation
+
+local function new_rotation(comm, plan, options)
+  local groups = options.groups or {}
+  for rank = 0, options.groups and -1 or comm.size - 1 do groups[rank + 1] = { rank } end
+  local own = groups[comm.rank + 1]
+  local inner_comm = options.inner_comm or comms.alone()
+  return setmetatable({
+    comm = comm, inner_comm = inner_comm, number = inner_comm.rank + 1,
+    inner = strategy.get(options.inner or "local"),
+    plan = plan:with { queries = plan.queries:only(own) },
+    own_keys = plan.keys:only(own),
+    course = Course(plan, groups, options.directions),
+  }, Rotation)
+end
+
+--- The inner strategy's plan for keys of this placement.
+function Rotation:against(keys)
+  return self.plan:with { comm = self.inner_comm, keys = keys }
+end
+
+--- Calls body(leg, lane, owner, previous place, next place) for every lane's block of this step.
+function Rotation:each_lane(step, body)
+  local course, place = self.course, self.comm.rank
+  for lane, direction in ipairs(course.directions) do
+    local owner = course:owner(place, direction, step)
+    body(course:leg(lane, owner), lane, owner, (place - direction) % course.size,
+      (place + direction) % course.size)
+  end
+end
+
+--- Starts sending tensors; the requests go into `sent`.
+function Rotation:send(tensors, to, tag, sent)
+  for i, x in ipairs(tensors) do
+    sent[#sent + 1] = self.comm:sendrecv(x, to, nil, nil, { tag = tag + i - 1, async = true })
+  end
+end
+
+--- Starts receiving tensors like these but with `rows` rows; returns a function that waits for them.
+function Rotation:receive(like, rows, from, tag, dtype)
+  local requests = {}
+  for i, x in ipairs(like) do
+    local shape = x.shape
+    shape[#shape - 1] = rows
+    requests[i] = self.comm:sendrecv(nil, nil, from, shape,
+      { tag = tag + i - 1, dtype = dtype or x.dtype, async = true })
+  end
+  return function()
+    local tensors = {}
+    for i, request in ipairs(requests) do tensors[i] = request:wait() end
+    return tensors
+  end
+end
+
+--- Passes on the blocks of `step` and returns a function that waits for those of the next one.
+function Rotation:pass(blocks, own, step, sent)
+  local arriving = {}
+  self:each_lane(step, function(leg, lane, _, _, next_place)
+    if step == 0 and leg.last > 0 then
+      local range = leg.ranges[self.number]
+      blocks[lane] = {}
+      for i, x in ipairs(own) do blocks[lane][i] = x:narrow(-2, range[1], range[2]):contiguous() end
+    end
+    if step < leg.last then self:send(blocks[lane], next_place, LANE * lane + BLOCK, sent) end
+  end)
+  self:each_lane(step + 1, function(leg, lane, _, previous)
+    if step < leg.last then
+      arriving[lane] = self:receive(own, leg.ranges[self.number][2], previous, LANE * lane + BLOCK)
+    end
+  end)
+  return function()
+    for lane in ipairs(self.course.directions) do blocks[lane] = arriving[lane] and arriving[lane]() end
+  end
+end
+
+local function wait_all(requests)
+  for _, request in ipairs(requests) do request:wait() end
+end
+
+--- out, lse over all places' keys; records nothing.
+function Rotation:forward(q, k, v)
+  local sent, blocks, out, lse = {}, {}, nil, nil
+  local function join(block, keys)
+    local o, l = partial.forward(self.inner, self.inner_comm, q, block[1], block[2], self:against(keys))
+    if out then attention.merge_(out, lse, o, l) else out, lse = o, l end
+  end
+  for step = 0, self.course.size - 1 do
+    local arrive = step < self.course.size - 1 and self:pass(blocks, { k, v }, step, sent)
+    if step == 0 then join({ k, v }, self.own_keys) end
+    self:each_lane(step, function(leg, lane)
+      if leg.seen[step] then join(blocks[lane], leg.keys) end
+    end)
+    if arrive then arrive() end
+  end
+  wait_all(sent)
+  return out, lse
+end
+
+--- This place's share of a block's gradient, joined to what came along with the block.
+local function add(gradient, share)
+  if not gradient then return share end
+  for i, x in ipairs(share) do gradient[i]:add_(x) end
+  return gradient
+end
+
+--- The gradients of this rank's own block that come home, lane by lane: waiting functions.
+function Rotation:await_home(like, dtype)
+  local home = {}
+  self:each_lane(0, function(leg, lane)
+    if leg.last == 0 then return end
+    local last_place = (self.comm.rank + self.course.directions[lane] * leg.last) % self.course.size
+    home[lane] = self:receive(like, leg.ranges[self.number][2], last_place, LANE * lane + HOME, dtype)
+  end)
+  return home
+end
+
+--- A travelled block's gradient, taken over from the place before, added to and handed on or sent home.
+function Rotation:pass_gradient(step, q, blocks, g, sent)
+  self:each_lane(step, function(leg, lane, owner, previous, next_place)
+    if not leg.first or step < leg.first or step > leg.last then return end
+    local block, gradient, tag = blocks[lane], nil, LANE * lane + GRADIENT
+    if step > leg.first then
+      gradient = self:receive(block, block[1]:size(-2), previous, tag, g.dq.dtype)
+    end
+    local share = leg.seen[step] and { partial.backward(self.inner, self.inner_comm, q, block[1], block[2],
+      self:against(leg.keys), g) }
+    gradient = gradient and gradient()
+    if share then gradient = add(gradient, share) end
+    if step < leg.last then
+      self:send(gradient, next_place, tag, sent)
+    else
+      self:send(gradient, owner, LANE * lane + HOME, sent)
+    end
+  end)
+end
+
+--- dk, dv of this rank's keys; adds to g.dq and g.dbias (partial.lua).
+function Rotation:backward(q, k, v, g)
+  local sent, blocks, own = {}, {}, { k, v }
+  local home, mine = self:await_home(own, g.dq.dtype), nil
+  for step = 0, self.course.size - 1 do
+    local arrive = step < self.course.size - 1 and self:pass(blocks, own, step, sent)
+    if step == 0 then
+      mine = { partial.backward(self.inner, self.inner_comm, q, k, v, self:against(self.own_keys), g) }
+    else
+      self:pass_gradient(step, q, blocks, g, sent)
+    end
+    if arrive then arrive() end
+  end
+  self:each_lane(0, function(leg, lane)
+    local range = leg.ranges[self.number]
+    for i, x in ipairs(home[lane] and home[lane]() or {}) do
+      mine[i]:narrow(-2, range[1], range[2]):add_(x)
+    end
+  end)
+  wait_all(sent)
+  return unpack(mine)
+end
+
+local recorded = Function("rotate", {
+  collective = true,
+  forward = function(ctx, rotation, q, k, v)
+    local out, lse = rotation:forward(q, k, v)
+    ctx.rotation = rotation
+    for name, t in pairs { q = q, k = k, v = v, out = out, lse = lse } do ctx:save(name, t) end
+    return out, lse
+  end,
+  backward = function(ctx, dout, dlse)
+    local bias = ctx.needs[BIAS] and ctx.rotation.plan.mask.bias or nil
+    local g = partial.gradients(ctx.q, ctx.out, ctx.lse, bias, dout, dlse)
+    local dk, dv = ctx.rotation:backward(ctx.q, ctx.k, ctx.v, g)
+    return nil, g.dq, dk, dv, g.dbias
+  end,
+})
+
+local OPTIONS = { "inner", "inner_comm", "groups", "directions" }
+
+return setmetatable({
+  --- dk, dv for a strategy's `backward`: the same rotation as a share of a greater result.
+  backward = function(comm, q, k, v, plan, g, options)
+    return new_rotation(comm, plan, options or {}):backward(q, k, v, g)
+  end,
+}, {
+  __call = function(_, comm, q, k, v, plan, options)
+    options = require "mosaic.check".options("rotate", options or {}, OPTIONS)
+    return recorded(new_rotation(comm, plan, options), q, k, v, plan.mask.bias)
+  end,
+})
