@@ -395,6 +395,10 @@ typedef struct {
     const mosaic_tensor *alibi;       /* (heads): -slope (q_position - k_position) is added */
     const mosaic_tensor *keep;        /* u8, broadcasts to (batch..., heads, nq, nk) */
     const mosaic_tensor *bias;        /* float, likewise; added to the scores */
+    double dropout; /* 0 <= p < 1: a probability is 0 with chance p, else divided by 1 - p, after
+                     * the sum: lse knows nothing of it. Which ones is decided by the seed and by
+                     * the pair's batch entry, head and positions in the whole, modulo 2^32 each. */
+    uint64_t dropout_seed;
     /* Where this call's heads and batch entries lie in a whole that is spread over ranks: what is
      * asked for by (batch, head, query position, key position) gets the numbers of the whole. Entry
      * (b0, b1) of two batch axes is number (batch_from[0] + b0) batch_total + batch_from[1] + b1;

@@ -26,12 +26,6 @@ static int64_t saturating_add(int64_t a, int64_t b)
     return sum;
 }
 
-static void read_positions(int64_t *to, const mosaic_tensor *positions, int64_t count)
-{
-    const int64_t *from = positions ? mosaic_data(positions) : NULL;
-    for (int64_t i = 0; i < count; i++) to[i] = from ? from[i * positions->stride[0]] : i + 1;
-}
-
 /* The positions that query i may see are low[i]..high[i]. */
 static void read_limits(plan *p, const mosaic_attention_options *o, int64_t nq)
 {
@@ -56,7 +50,7 @@ static mosaic_status make_plan(plan *p, const mosaic_attention_call *call)
     const mosaic_attention_options *o = &call->options;
     int64_t nq = call->q.size[3], nk = call->k.size[3], heads = call->q.size[2];
     *p = (plan){0};
-    if (!has_limits(o) && !o->alibi) return MOSAIC_OK;
+    if (!has_limits(o) && !o->alibi && o->dropout == 0) return MOSAIC_OK;
     int64_t bytes = (3 * nq + nk + heads) * 8;
     int64_t *room = malloc((size_t)bytes);
     if (!room)
@@ -64,8 +58,8 @@ static mosaic_status make_plan(plan *p, const mosaic_attention_call *call)
                            (long long)bytes);
     p->q_position = room;
     p->k_position = room + 3 * nq;
-    read_positions(p->q_position, o->q_positions, nq);
-    read_positions(p->k_position, o->k_positions, nk);
+    mosaic_attention_positions(p->q_position, o->q_positions, nq);
+    mosaic_attention_positions(p->k_position, o->k_positions, nk);
     if (has_limits(o)) {
         p->low = room + nq;
         p->high = room + 2 * nq;
@@ -111,8 +105,7 @@ static mosaic_attention_unit unit_at(const mosaic_attention_call *c, const plan 
                                .nq = c->q.size[3],
                                .nk = c->k.size[3],
                                .d = c->q.size[4],
-                               .batch =
-                                   (o->batch_from[0] + b0) * o->batch_total + o->batch_from[1] + b1,
+                               .batch = mosaic_attention_batch(o, b0, b1),
                                .first_head = o->head_from + h,
                                .scale = o->scale,
                                .low = p->low,
@@ -120,6 +113,7 @@ static mosaic_attention_unit unit_at(const mosaic_attention_call *c, const plan 
                                .q_position = p->q_position,
                                .k_position = p->k_position,
                                .slope = p->slope ? p->slope + h : NULL,
+                               .dropout = mosaic_attention_dropout_of(o),
                                .accumulate = c->accumulate};
     u.q = rows_of(&c->q, b0, b1, h);
     u.k = rows_of(&c->k, b0, b1, kv_head);

@@ -4,6 +4,7 @@
  * core/cpu/kernel/attention*.c for everything else. */
 #ifndef MOSAIC_CPU_ATTENTION_H
 #define MOSAIC_CPU_ATTENTION_H
+#include "../philox.h"
 #include "../tensor.h"
 #include "kernels.h"
 
@@ -15,20 +16,27 @@ typedef struct {
     int64_t head, row, column;
 } mosaic_rows;
 
+/* A pair whose random word is below `below` is dropped, the others are multiplied by `scale`. */
+typedef struct {
+    uint64_t seed;
+    uint32_t below; /* 0: no dropout */
+    double scale;
+} mosaic_attention_dropout;
+
 typedef struct {
     int64_t group, nq, nk; /* query heads, queries of each, keys */
     int64_t d;
-    int64_t batch,
-        first_head; /* numbers in the whole: of the batch entry, of the group's first head */
+    int64_t batch, first_head; /* the group's numbers in the whole */
     double scale;
     mosaic_rows q, k, v, out, lse;          /* lse: (head, query) */
     mosaic_rows dout, delta, dq, dk, dv;    /* backward */
     mosaic_rows keep, bias, dbias;          /* (head, query, key) */
     const int64_t *low, *high;              /* query i sees positions low[i]..high[i]; or NULL */
-    const int64_t *q_position, *k_position; /* NULL where neither low nor slope is there */
+    const int64_t *q_position, *k_position; /* NULL where nothing asks for them */
     const double *slope;                    /* of each head, or NULL */
     const int64_t *q_document, *k_document; /* equal ids see each other; or NULL */
     int64_t q_document_step, k_document_step;
+    mosaic_attention_dropout dropout;
     bool accumulate; /* backward adds to dq, dk, dv */
 } mosaic_attention_unit;
 
@@ -59,6 +67,42 @@ static inline double mosaic_attention_added(const mosaic_attention_unit *u, int6
         sum +=
             mosaic_element_read(u->bias.data, mosaic_rows_at(&u->bias, head, i, j), u->bias.dtype);
     return sum;
+}
+
+static inline void mosaic_attention_positions(int64_t *to, const mosaic_tensor *positions,
+                                              int64_t count)
+{
+    const int64_t *from = positions ? mosaic_data(positions) : NULL;
+    for (int64_t i = 0; i < count; i++) to[i] = from ? from[i * positions->stride[0]] : i + 1;
+}
+
+/* The number of a batch entry in the whole. */
+static inline int64_t mosaic_attention_batch(const mosaic_attention_options *o, int64_t b0,
+                                             int64_t b1)
+{
+    return (o->batch_from[0] + b0) * o->batch_total + o->batch_from[1] + b1;
+}
+
+/* The same seed elsewhere must not give these words. */
+static inline mosaic_attention_dropout
+mosaic_attention_dropout_of(const mosaic_attention_options *o)
+{
+    double below = o->dropout * 0x1p32 + 0.5;
+    return (mosaic_attention_dropout){.seed = o->dropout_seed ^ 0x7f4a7c1564726f70u,
+                                      .below = below < 0x1p32 ? (uint32_t)below : UINT32_MAX,
+                                      .scale = 1 / (1 - o->dropout)};
+}
+
+/* What that probability is multiplied by. Four keys share the words of one counter. */
+static inline double mosaic_attention_kept(const mosaic_attention_unit *u, int64_t head, int64_t i,
+                                           int64_t j)
+{
+    if (!u->dropout.below) return 1;
+    uint64_t query = (uint64_t)u->q_position[i] - 1, key = (uint64_t)u->k_position[j] - 1;
+    uint64_t stream = (uint32_t)u->batch | (uint64_t)(u->first_head + head) << 32;
+    mosaic_philox words =
+        mosaic_philox_at(u->dropout.seed, stream, (uint32_t)query | key / 4 << 32);
+    return words.word[key % 4] < u->dropout.below ? 0 : u->dropout.scale;
 }
 
 enum { MOSAIC_ATTENTION_ROWS = 768 }; /* that forward gets at most; whole tiles on every ISA */

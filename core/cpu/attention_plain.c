@@ -92,7 +92,7 @@ static void forward_row(const mosaic_attention_unit *u, workspace *w, int64_t he
         if (w->score[j] == -INFINITY) continue;
         double p = exp(w->score[j] - top);
         sum += p;
-        add_scaled(w->out, w->v + j * u->d, p, u->d);
+        add_scaled(w->out, w->v + j * u->d, p * mosaic_attention_kept(u, head, i, j), u->d);
     }
     bool seen = top != -INFINITY;
     write_row(&u->out, head, i, w->out, u->d, seen ? 1 / sum : 0, false);
@@ -108,7 +108,8 @@ static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, vo
     for (int64_t r = from; r < to; r++) forward_row(u, &w, r / u->nq, r % u->nq);
 }
 
-/* p = exp(s - lse), ds = p (dout.v - delta); dv += p dout, dk += ds q, dq = ds k. */
+/* p = exp(s - lse), ds = p (kept dout.v - delta); dv += kept p dout, dk += ds q, dq = ds k. The sum
+ * over keys of kept p dout.v is dout.out, so delta is what it is without dropout. */
 static void backward_row(const mosaic_attention_unit *u, const mosaic_attention_part *part,
                          workspace *w, int64_t head, int64_t i)
 {
@@ -119,8 +120,9 @@ static void backward_row(const mosaic_attention_unit *u, const mosaic_attention_
     for (int64_t c = 0; c < u->d; c++) w->dq[c] = 0;
     for (int64_t j = 0; j < u->nk; j++) {
         if (w->score[j] == -INFINITY) continue;
-        double p = exp(w->score[j] - lse), ds = p * (dot(dout, w->v + j * u->d, u->d) - delta);
-        add_scaled(w->dv + j * u->d, dout, p, u->d);
+        double p = exp(w->score[j] - lse), kept = mosaic_attention_kept(u, head, i, j);
+        double ds = p * (kept * dot(dout, w->v + j * u->d, u->d) - delta);
+        add_scaled(w->dv + j * u->d, dout, kept * p, u->d);
         add_scaled(w->dk + j * u->d, w->q, ds, u->d);
         add_scaled(w->dq, w->k + j * u->d, ds, u->d);
         if (!u->dbias.data) continue;

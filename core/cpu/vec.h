@@ -1,7 +1,8 @@
 /* vec.h - the vector words that hand-shaped kernels are written in, for the ISA being compiled.
  *
  * A vec holds VEC_LANES floats; + - * / work on it as they are. Loads and stores are aligned. Only
- * what the compiler cannot find by itself has a body per ISA: fused multiply-add, maximum, 2^x. */
+ * what the compiler cannot find by itself has a body per ISA: fused multiply-add, maximum, 2^x, and
+ * products of 32-bit words. */
 #ifndef MOSAIC_CPU_VEC_H
 #define MOSAIC_CPU_VEC_H
 #include <stdint.h>
@@ -19,6 +20,15 @@ VEC_INLINE void vec_store(float *p, vec x) { _mm512_store_ps(p, x); }
 VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 VEC_INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
 VEC_INLINE vec vec_round(vec x) { return _mm512_roundscale_ps(x, 8); }
+/* The low halves of x factor, and the high ones. */
+typedef uint32_t vec_words __attribute__((vector_size(64)));
+VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
+{
+    __m512i by = _mm512_set1_epi32((int)factor), even = _mm512_mul_epu32((__m512i)x, by);
+    __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)x, 32), by);
+    *high = (vec_words)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+    return (vec_words)_mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
+}
 /* p 2^n where x >= -126 or NaN, else 0 */
 VEC_INLINE vec vec_scale(vec p, vec n, vec x)
 {
@@ -36,6 +46,14 @@ VEC_INLINE void vec_store(float *p, vec x) { _mm256_store_ps(p, x); }
 VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 VEC_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 VEC_INLINE vec vec_round(vec x) { return _mm256_round_ps(x, 8); }
+typedef uint32_t vec_words __attribute__((vector_size(32)));
+VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
+{
+    __m256i by = _mm256_set1_epi32((int)factor), even = _mm256_mul_epu32((__m256i)x, by);
+    __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)x, 32), by);
+    *high = (vec_words)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+    return (vec_words)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+}
 VEC_INLINE vec vec_scale(vec p, vec n, vec x)
 {
     __m256i exponent = _mm256_cvtps_epi32(_mm256_min_ps(vec_set(128), n));
@@ -62,6 +80,17 @@ VEC_INLINE vec vec_round(vec x) /* |x| < 2^22 */
 {
     vec magic = vec_set(0x1.8p23f);
     return x + magic - magic;
+}
+typedef uint32_t vec_words __attribute__((vector_size(16)));
+VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
+{
+    typedef uint64_t wide __attribute__((vector_size(16)));
+    wide even = ((wide)x & 0xffffffff) * factor, odd = ((wide)x >> 32) * factor;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#error "even and odd words are told apart by little-endian order"
+#endif
+    *high = (vec_words)(even >> 32 | (odd & ~(uint64_t)0xffffffff));
+    return (vec_words)((even & 0xffffffff) | odd << 32);
 }
 VEC_INLINE vec vec_scale(vec p, vec n, vec x)
 {

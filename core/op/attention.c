@@ -91,11 +91,13 @@ typedef struct {
 static mosaic_status check_place(const char *op, mosaic_attention_options *o,
                                  const mosaic_tensor *q)
 {
-    const int64_t *from = o->batch_from;
+    const int64_t *from = o->batch_from, most = INT32_MAX;
     if (o->batch_total == 0) o->batch_total = q->size[1];
-    MOSAIC_REQUIRE(o->head_from >= 0 && from[0] >= 0 && from[1] >= 0,
-                   "%s: heads from %lld and batch entries from %lld, %lld: none may be below 0", op,
-                   (long long)o->head_from, (long long)from[0], (long long)from[1]);
+    MOSAIC_REQUIRE(o->head_from >= 0 && o->head_from <= most && from[0] >= 0 && from[0] <= most &&
+                       from[1] >= 0 && from[1] <= most && o->batch_total <= most,
+                   "%s: heads from %lld, batch entries from %lld, %lld of %lld: outside of 0..%lld",
+                   op, (long long)o->head_from, (long long)from[0], (long long)from[1],
+                   (long long)o->batch_total, (long long)most);
     bool one = from[0] == 0 && q->size[0] <= 1;
     MOSAIC_REQUIRE(one || q->size[1] <= o->batch_total - from[1],
                    "%s: indices %lld..%lld of the last batch axis are not in its batch_total %lld",
@@ -124,6 +126,8 @@ static mosaic_status check_options(const char *op, mosaic_attention_call *call, 
     CHECK(keep, o->keep->dtype == MOSAIC_DTYPE_U8, 5, scores);
     CHECK(bias, mosaic_dtype_is_float(o->bias->dtype), 5, scores);
 #undef CHECK
+    MOSAIC_REQUIRE(o->dropout >= 0 && o->dropout < 1, "%s: dropout %g is not in [0, 1)", op,
+                   o->dropout);
     return check_place(op, o, q);
 }
 

@@ -17,7 +17,10 @@
 -- or which adds to the scores:
 --   alibi = slopes           -slope (query position - key position), one slope a head; no gradient
 --   bias = tensor            broadcasts like keep; differentiable
--- and where this call's heads and batch entries lie in a whole that is spread over ranks, for what
+-- dropout = { p = 0.1, seed = 7 } sets a probability to 0 with chance p and divides it by 1 - p otherwise,
+-- after the sum: lse does not change. Which ones depends on the seed and the pair's batch entry, head and
+-- positions in the whole only, so the ranks that share the work agree.
+-- The rest says where this call's heads and batch entries lie in a whole that is spread over ranks, for what
 -- goes by their numbers (all from 1; default: this call is the whole):
 --   head_from = h            number of the first query head here
 --   batch_from = {b1, b2}    number of the first index here along each batch axis, the last one last
@@ -30,12 +33,13 @@ local check = require "mosaic.check"
 local create = require "mosaic.tensor.create"
 local Function = require "mosaic.autograd.function"
 local masks = require "mosaic.mask"
+local numbers = require "mosaic.numbers"
 local Tensor = require "mosaic.tensor"
 
 local attention = {}
 
 local OPTIONS = {
-  "scale", "mask", "q_positions", "k_positions", "head_from", "batch_from", "batch_total",
+  "scale", "mask", "q_positions", "k_positions", "dropout", "head_from", "batch_from", "batch_total",
 }
 local FORWARD_OPTIONS = { "out", "lse", unpack(OPTIONS) }
 local BACKWARD_OPTIONS = { "into", "bias_gradient", unpack(OPTIONS) }
@@ -61,31 +65,19 @@ function setters.bias(c, bias) c.bias = bias.c end
 
 --- Where the call's heads and batch entries lie in the whole; C counts from 0.
 local function place(c, where, options)
-  c.head_from = check.integer(where, "head_from", options.head_from or 1, 1) - 1
-  local from = options.batch_from or {}
-  if type(from) ~= "table" or #from > 2 then
-    check.fail("%s: batch_from must be a list of at most 2 integers, got %s", where,
-      type(from) == "table" and #from .. " of them" or check.show(from))
-  end
-  for i = 1, #from do
-    local name = ("batch_from[%d]"):format(i)
-    c.batch_from[i + 1 - #from] = check.integer(where, name, from[i], 1) - 1
-  end
-  local total = options.batch_total
-  c.batch_total = total and check.integer(where, "batch_total", total, 1) or 0
+  local head, b1, b2, total = numbers.place(where, options)
+  c.head_from, c.batch_from[0], c.batch_from[1], c.batch_total = head - 1, b1 - 1, b2 - 1, total or 0
 end
 
 local anchors = setmetatable({}, { __mode = "k" }) -- C options -> the tensors that they point to
 
 --- The options as a C struct.
 local function compile(where, q, options)
-  local scale = options.scale
+  local scale = numbers.scale(where, options.scale)
   if scale == nil then scale = 1 / math.sqrt(tonumber(q.c.size[math.max(q.c.ndim - 1, 0)])) end
-  if type(scale) ~= "number" or not (math.abs(scale) < math.huge) then
-    check.fail("%s: scale must be a finite number, got %s", where, check.show(scale))
-  end
   local c, anchor = ffi.new "mosaic_attention_options", masks.normal(where, options.mask)
   c.scale, c.window_left, c.window_right, c.prefix = scale, -1, -1, -1
+  c.dropout, c.dropout_seed = numbers.dropout(where, options.dropout)
   place(c, where, options)
   for name, value in pairs(anchor) do setters[name](c, value) end
   for _, name in ipairs { "q_positions", "k_positions" } do

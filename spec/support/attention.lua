@@ -26,10 +26,9 @@ function attention.run(q, k, v, options, dout, dlse)
   local bias = options.mask and options.mask.bias
   local out, lse = mosaic.sdpa(q, k, v, options)
   local delta = mosaic.attention.delta(dout, out, dlse)
-  local dq, dk, dv, dbias = mosaic.attention.backward(dout, lse, delta, q, k, v, {
-    scale = options.scale, mask = options.mask, q_positions = options.q_positions,
-    k_positions = options.k_positions, bias_gradient = bias ~= nil,
-  })
+  local backward = { bias_gradient = bias ~= nil }
+  for name, value in pairs(options) do backward[name] = value end
+  local dq, dk, dv, dbias = mosaic.attention.backward(dout, lse, delta, q, k, v, backward)
   return { out = out, lse = lse, dq = dq, dk = dk, dv = dv, dbias = dbias }
 end
 

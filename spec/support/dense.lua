@@ -5,6 +5,8 @@
 --
 -- q, k, v are tensors as mosaic.sdpa takes them, and so are the options; dout and dlse are flat lists
 -- (dlse may be nil). Results are flat lists in row-major order. Shares no code with the library.
+local dropout = require "spec.support.dropout"
+
 local dense = {}
 
 --- (batch, heads, rows, d) of a shape with 2 to 5 axes.
@@ -111,14 +113,18 @@ local function softmax_row(scores, nk)
 end
 
 --- Visits every query: f(row, keys, added, query). Queries are counted over everything, the query's
--- first key is number `keys` of all keys, added[j] joins the score of key j (false: not seen).
+-- first key is number `keys` of all keys, added[j] joins the score of key j (false: not seen);
+-- query.kept[j] is what dropout multiplies its probability by.
 function dense.each_score(q, k, options, f)
   local _, kv_heads, nk = sizes(k.shape)
-  local extra = masker(q.shape, nk, options)
+  local extra, kept = masker(q.shape, nk, options), dropout(options, q.shape)
+  local qp, kp = positions(options.q_positions, q:size(-2)), positions(options.k_positions, nk)
   each_query(q.shape, kv_heads, function(b, h, kv, i, row)
-    local added = {}
-    for j = 1, nk do added[j] = extra(b, h, i, j - 1) or false end
-    f(row, kv * nk, added, { b = b, h = h, i = i })
+    local added, query = {}, { b = b, h = h, i = i, kept = {} }
+    for j = 1, nk do
+      added[j], query.kept[j] = extra(b, h, i, j - 1) or false, kept(b, h, qp[i + 1], kp[j])
+    end
+    f(row, kv * nk, added, query)
   end)
 end
 
@@ -138,11 +144,11 @@ local function each_softmax(q, k, v, options, f)
   end)
 end
 
---- sum over j of p[j] v[j], appended to out.
+--- sum over j of kept[j] p[j] v[j], appended to out.
 local function weighted_values(out, x, query)
   for c = 1, x.d do
     local sum = 0
-    for j, p in pairs(query.p) do sum = sum + p * x.v[(query.keys + j - 1) * x.d + c] end
+    for j, p in pairs(query.p) do sum = sum + query.kept[j] * p * x.v[(query.keys + j - 1) * x.d + c] end
     out[query.row * x.d + c] = sum
   end
 end
@@ -162,7 +168,7 @@ local function zeros(count)
   return list
 end
 
---- ds of one query and key flows to q, k and (unscaled) to the bias; p dout to v.
+--- ds of one query and key flows to q, k and (unscaled) to the bias; p (as dropout left it) dout to v.
 local function add_gradients(g, x, query, j, p, ds, dout)
   local d, q_at, k_at = x.d, query.row * x.d, (query.keys + j - 1) * x.d
   for c = 1, d do
@@ -179,12 +185,14 @@ function dense.gradients(q, k, v, dout, dlse, options)
   local g = { dq = zeros(q:numel()), dk = zeros(k:numel()), dv = zeros(v:numel()) }
   g.dbias = bias and zeros(bias:numel())
   each_softmax(q, k, v, options, function(x, query)
-    local out = {}
-    weighted_values(out, x, query)
-    local delta = dot(dout, query.row * x.d, out, query.row * x.d, x.d) - (dlse and dlse[query.row + 1] or 0)
+    local dp, delta = {}, -(dlse and dlse[query.row + 1] or 0)
     for j, p in pairs(query.p) do
-      local ds = p * (dot(dout, query.row * x.d, x.v, (query.keys + j - 1) * x.d, x.d) - delta)
-      add_gradients(g, x, query, j, p, ds, dout)
+      dp[j] = query.kept[j] * dot(dout, query.row * x.d, x.v, (query.keys + j - 1) * x.d, x.d)
+      delta = delta + p * dp[j]
+    end
+    for j, p in pairs(query.p) do
+      local ds = p * (dp[j] - delta)
+      add_gradients(g, x, query, j, query.kept[j] * p, ds, dout)
       if bias then
         local _, at = bias_at(query.b, query.h, query.i, j - 1)
         g.dbias[at] = g.dbias[at] + ds

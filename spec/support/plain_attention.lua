@@ -52,16 +52,24 @@ local function add(to, to_at, from, from_at, factor, d)
   for c = 0, d - 1 do to[to_at + c] = to[to_at + c] + f32(factor * from[from_at + c]) end
 end
 
-local function backward(x, g, p, row, keys)
+--- Each weight times what dropout makes of it.
+local function dropped(p, kept)
+  local left = {}
+  for j, weight in pairs(p) do left[j] = f32(weight * kept[j]) end
+  return left
+end
+
+local function backward(x, g, p, left, kept, row, keys)
   local at, delta = row * x.d, 0
   for c = 0, x.d - 1 do delta = f32(delta + f32(x.dout[at + c] * g.out[at + c])) end
   for j, weight in pairs(p) do
     local key = (keys + j - 1) * x.d
-    local ds = f32(weight * f32(dot(x.dout, at, x.v, key, x.d) - delta))
+    local dp = f32(dot(x.dout, at, x.v, key, x.d) * kept[j])
+    local ds = f32(weight * f32(dp - delta))
     ds = f32(ds * x.scale)
     add(g.dq, at, x.k, key, ds, x.d)
     add(g.dk, key, x.q, at, ds, x.d)
-    add(g.dv, key, x.dout, at, weight, x.d)
+    add(g.dv, key, x.dout, at, left[j], x.d)
   end
 end
 
@@ -73,7 +81,7 @@ function plain.attention(q, k, v, dout, options)
     out = floats(q:numel()), dq = floats(q:numel()), dk = floats(k:numel()), dv = floats(v:numel()),
   }
   local lse = {}
-  dense.each_score(q, k, options or {}, function(row, keys, added)
+  dense.each_score(q, k, options or {}, function(row, keys, added, query)
     local scores = {}
     for j = 1, nk do
       local product = added[j] and dot(x.q, row * d, x.k, (keys + j - 1) * d, d)
@@ -81,8 +89,9 @@ function plain.attention(q, k, v, dout, options)
     end
     local p
     p, lse[row + 1] = softmax(scores, nk)
-    for j, weight in pairs(p) do add(g.out, row * d, x.v, (keys + j - 1) * d, weight, d) end
-    backward(x, g, p, row, keys)
+    local left = dropped(p, query.kept)
+    for j, weight in pairs(left) do add(g.out, row * d, x.v, (keys + j - 1) * d, weight, d) end
+    backward(x, g, p, left, query.kept, row, keys)
   end)
   return { out = list_of(g.out, q:numel()), lse = lse, dq = list_of(g.dq, q:numel()),
     dk = list_of(g.dk, k:numel()), dv = list_of(g.dv, v:numel()) }

@@ -1,6 +1,7 @@
 /* attention.c - attention forward: a chunk of queries against one block of keys after the other.
  *
  * Per tile and block: scores and their exact maximum, rescaling, probabilities, values. */
+#include "attention_dropout.h"
 #include "attention_mask.h"
 
 enum { BLOCK = 128 }; /* keys: K, V and scores of a block stay in the caches */
@@ -16,8 +17,10 @@ typedef struct {
 typedef struct {
     tile *tiles;
     int64_t count;
-    float base;                   /* of the exponential, log2: unit * log2 e */
-    float *k, *v, *scores, *mask; /* of a block; scores and mask (BLOCK, TILE) */
+    float base;           /* of the exponential, log2: unit * log2 e */
+    float *k, *v;         /* of a block */
+    float *scores, *mask; /* (BLOCK, TILE) */
+    float *factors;       /* of dropout, likewise; NULL without */
 } workspace;
 
 /* Cuts rows from..to - 1 into tiles; with scratch NULL only the end of what is taken counts. */
@@ -32,6 +35,7 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t t
     w.v = take(scratch, BLOCK * channels, 4);
     w.scores = take(scratch, BLOCK * TILE, 4);
     w.mask = take(scratch, BLOCK * TILE, 4);
+    if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
     for (int64_t i = 0; i < w.count; i++) {
         tile t = {.first = from + i * TILE, .rows = min_i64(to - from - i * TILE, TILE)};
         t.vectors = (int)((t.rows + VEC_LANES - 1) / VEC_LANES);
@@ -125,6 +129,7 @@ VEC_INLINE void attend_vectors(int vectors, const workspace *w, tile *t, int64_t
         sum[i] *= factor[i];
     }
     make_weights(vectors, w->scores, top, base, sum, keys);
+    if (w->factors) apply_factors(vectors, w->scores, w->factors, vectors * VEC_LANES, keys);
     add_values(vectors, t->out, factor, w->v + key * STEP, w->scores, keys, d);
     for (int i = 0; i < vectors; i++) {
         vec_store(t->top + i * VEC_LANES, top[i]);
@@ -158,6 +163,9 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
         }
         if (s.masked)
             make_mask(u, t->first, t->rows, s.from, s.to - s.from, w->mask, t->vectors * VEC_LANES);
+        if (w->factors)
+            make_factors(u, t->first, t->rows, s.from, s.to - s.from, w->factors,
+                         t->vectors * VEC_LANES);
         attend(w, t, s.from - from, s.to - s.from, s.masked, u->d);
     }
 }

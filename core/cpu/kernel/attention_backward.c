@@ -1,11 +1,13 @@
 /* attention_backward.c - gradients of attention: a chunk of keys against one tile of queries after
  * the other.
  *
- * With p = exp(score - lse) and ds = p (dout.v - delta), by blocks of keys: dq += ds k with lanes
+ * With p = exp(score - lse) and ds = p (dout.v - delta), where dropout multiplies dout.v and then p
+ * by its factors (attention_plain.c says why delta stays), by blocks of keys: dq += ds k with lanes
  * of queries, as forward; dk += ds q and dv += p dout with lanes of head channels, so that nothing
  * has to be transposed in registers. K, V and their gradients stay packed for the whole chunk.
  * Every element is one chain of additions in the order of keys (dq) or queries (dk, dv), however
  * the work is cut; only dq is rounded once more per chunk, whose size depends on d alone. */
+#include "attention_dropout.h"
 #include "attention_mask.h"
 
 enum { BLOCK = 64, MOST_KEYS = 2048, CACHE_FLOATS = 192 * 1024 };
@@ -28,6 +30,7 @@ typedef struct {
     float *k_channels;             /* (d/STEP, keys, STEP) */
     float *dk, *dv;                /* (keys, columns) */
     float *weights, *slant, *mask; /* (BLOCK, TILE): p, ds */
+    float *factors;                /* of dropout, likewise; NULL without */
     tile tile;
 } workspace;
 
@@ -51,6 +54,7 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **sc
     w.weights = take(scratch, BLOCK * TILE, 4);
     w.slant = take(scratch, BLOCK * TILE, 4);
     w.mask = take(scratch, BLOCK * TILE, 4);
+    if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
     w.tile.q = take(scratch, u->d * TILE, 4);
     w.tile.dout = take(scratch, u->d * TILE, 4);
     w.tile.q_rows = take(scratch, TILE * w.columns, 4);
@@ -152,7 +156,9 @@ VEC_INLINE void slants_of_vectors(int vectors, const workspace *w, int64_t key, 
                                   bool masked, bool dq, int64_t d)
 {
     make_products(vectors, w, key, keys, masked, d);
+    if (w->factors) apply_factors(vectors, w->slant, w->factors, TILE, keys);
     make_slants(vectors, w, keys);
+    if (w->factors) apply_factors(vectors, w->weights, w->factors, TILE, keys);
     if (dq) add_dq(vectors, w, key, keys, d);
 }
 
@@ -174,6 +180,7 @@ static void work_block(const mosaic_attention_unit *u, const mosaic_attention_pa
     const tile *t = &w->tile;
     int64_t key = s.from - part->key_from, keys = s.to - s.from;
     if (s.masked) make_mask(u, t->first, t->rows, s.from, keys, w->mask, t->vectors * VEC_LANES);
+    if (w->factors) make_factors(u, t->first, t->rows, s.from, keys, w->factors, TILE);
     switch (t->vectors) {
     case 1: slants_of_vectors(1, w, key, keys, s.masked, part->dq, u->d); break;
     case 2: slants_of_vectors(2, w, key, keys, s.masked, part->dq, u->d); break;

@@ -3,7 +3,7 @@
  * Lanes are problems: (batch, head) pairs, VEC_LANES at a time, transposed to (row, d, lane). Five
  * columns of 150,000 table rows would leave most lanes of a tile of queries empty. Half of the time
  * goes into the transposition, so the arithmetic is kept simple. */
-#include "attention_tile.h"
+#include "attention_dropout.h"
 
 enum { MOST = 8 /* sums in registers */ };
 
@@ -143,6 +143,10 @@ typedef struct {
     float *dq, *dk, *dv;
     float *weights, *slant;    /* (nq, nk, lanes): p, ds */
     float *lse, *rest, *delta; /* (nq, lanes), one after the other */
+    mosaic_attention_dropout dropout;
+    int64_t *q_position, *k_position;
+    float *factors; /* of dropout for one query, (nk, lanes) */
+    drawer lanes;
 } workspace;
 
 static workspace lay_out(call *c, char **scratch)
@@ -162,6 +166,10 @@ static workspace lay_out(call *c, char **scratch)
     w.lse = take(scratch, 3 * w.nq * VEC_LANES, 4);
     w.rest = w.lse + w.nq * VEC_LANES;
     w.delta = w.rest + w.nq * VEC_LANES;
+    w.dropout = mosaic_attention_dropout_of(&c->options);
+    w.q_position = take(scratch, w.nq, 8);
+    w.k_position = take(scratch, w.nk, 8);
+    w.factors = take(scratch, w.nk * VEC_LANES, 4);
     return w;
 }
 
@@ -170,6 +178,29 @@ static int64_t scratch_bytes(call *c)
     char *end = NULL;
     lay_out(c, &end);
     return (int64_t)(uintptr_t)end;
+}
+
+/* Which problems of the whole the lanes are. */
+static void open_dropout(call *c, workspace *w, const problems *p)
+{
+    if (!w->dropout.below) return;
+    mosaic_attention_positions(w->q_position, c->options.q_positions, w->nq);
+    mosaic_attention_positions(w->k_position, c->options.k_positions, w->nk);
+    for (int lane = 0; lane < p->count; lane++) {
+        int64_t batch = mosaic_attention_batch(&c->options, p->b0[lane], p->b1[lane]);
+        w->lanes.batch[lane] = (uint32_t)batch;
+        w->lanes.head[lane] = (uint32_t)(c->options.head_from + p->head[lane]);
+    }
+}
+
+/* x (nk, lanes) of query i times the factors of dropout. */
+static void drop(const workspace *w, float *x, int64_t i)
+{
+    drawer lanes = w->lanes;
+    if (!w->dropout.below) return;
+    lanes.query = (vec_words){0} + (uint32_t)((uint64_t)w->q_position[i] - 1);
+    draw_factors(w->factors, VEC_LANES, &lanes, &w->dropout, w->k_position, w->nk);
+    apply_factors(1, x, w->factors, VEC_LANES, w->nk);
 }
 
 /* top + log sum, to the lanes' places in row i of lse */
@@ -203,6 +234,7 @@ static void attend(call *c, const workspace *w, const int64_t *lse, int count, i
         vec_store(at, weight);
         sum += weight;
     }
+    drop(w, w->weights, i);
     combine(w->out + i * w->d * VEC_LANES, w->weights, 1, w->v, w->nk, w->d, vec_set(1) / sum);
     store_lse(c, w, lse, count, i, top, sum);
 }
@@ -218,6 +250,7 @@ static void forward(call *c, int64_t from, int64_t to, void *scratch)
         load_lanes(w.q, c, &c->q, &p);
         load_lanes(w.k, c, &c->k, &p);
         load_lanes(w.v, c, &c->v, &p);
+        open_dropout(c, &w, &p);
         for (int64_t i = 0; i < w.nq; i++) attend(c, &w, lse, p.count, i);
         store_lanes(&c->out, c, w.out, &p, false);
     }
@@ -251,11 +284,13 @@ static void slant(call *c, const workspace *w, int64_t i)
     float *weights = w->weights + i * w->nk * VEC_LANES, *slants = w->slant + i * w->nk * VEC_LANES;
     all_dots(weights, w->q + row, w->k, w->nk, w->d);
     all_dots(slants, w->out + row, w->v, w->nk, w->d);
+    drop(w, slants, i);
     for (int64_t j = 0; j < w->nk * VEC_LANES; j += VEC_LANES) {
         vec weight = vec_exp2((vec_load(weights + j) * power - lse - rest) * base);
         vec_store(weights + j, weight);
         vec_store(slants + j, weight * (vec_load(slants + j) - delta));
     }
+    if (w->dropout.below) apply_factors(1, weights, w->factors, VEC_LANES, w->nk);
     combine(w->dq + row, slants, 1, w->k, w->nk, w->d, vec_set((float)c->options.scale));
 }
 
@@ -271,6 +306,7 @@ static void backward(call *c, int64_t from, int64_t to, void *scratch)
         load_lanes(w.v, c, &c->v, &p);
         load_lanes(w.out, c, &c->dout, &p);
         load_statistics(c, &w, &p);
+        open_dropout(c, &w, &p);
         for (int64_t i = 0; i < w.nq; i++) slant(c, &w, i);
         for (int64_t j = 0; j < w.nk; j++) {
             const int64_t row = j * w.d * VEC_LANES, column = j * VEC_LANES;
