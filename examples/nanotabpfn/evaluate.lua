@@ -95,9 +95,10 @@ local function evaluate(o)
   print(("  %-22s %7s  %8s"):format("", "AUC", "accuracy"))
   local figures = {}
   for _, r in ipairs(results) do
-    print(("  %-22s %7.4f  %8.4f"):format(r.name, r.auc, r.accuracy))
-    figures[r.key] = { auc = r.auc, accuracy = r.accuracy }
+    print(("  %-22s %7s  %8.4f"):format(r.name, r.auc and ("%.4f"):format(r.auc) or "n/a", r.accuracy))
+    figures[r.key] = { auc = r.auc or mosaic.data.json.null, accuracy = r.accuracy }
   end
+  if not results[1].auc then print "  n/a: the test rows hold one class only, so there is nothing to rank" end
   if o.json ~= "" then
     local file = assert(io.open(o.json, "w"))
     file:write(mosaic.data.json.encode(figures), "\n")

@@ -92,15 +92,21 @@ local function generate(options, first, last)
   }
 end
 
---- What a batch's options are, and the least of each; both sides of a split hold two classes or more.
-local LEAST = {
-  { "seed", 0 }, { "index", 0 }, { "tables", 1 }, { "rows", 4 }, { "features", 1 }, { "classes", 2 },
+--- What a batch's options are, the least of each (both sides of a split hold two classes or more) and the
+-- most.
+local LIMITS = {
+  { "seed", 0 }, { "index", 0, Stream.LAST_BATCH }, { "tables", 1, Stream.MOST_TABLES }, { "rows", 4 },
+  { "features", 1 }, { "classes", 2 },
 }
 
 --- Fails unless a batch can be made of these options.
 function prior.check(where, options)
-  for _, entry in ipairs(LEAST) do
-    mosaic.check.integer(where, entry[1], options[entry[1]], entry[2])
+  for _, entry in ipairs(LIMITS) do
+    local name, least, most = unpack(entry)
+    if mosaic.check.integer(where, name, options[name], least) > (most or math.huge) then
+      mosaic.check.fail("%s: %s must be at most %d, got %d: every table has random numbers of its own", where,
+        name, most, options[name])
+    end
   end
 end
 

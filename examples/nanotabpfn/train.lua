@@ -4,6 +4,7 @@ package.path = (arg[0]:match "^(.*)nanotabpfn/[^/]*$" or "../") .. "?.lua;" .. p
 local mosaic = require "mosaic"
 local NanoTabPFN = require "nanotabpfn.model"
 local Progress = require "nanotabpfn.progress"
+local Stream = require "nanotabpfn.prior.stream"
 local Trainer = require "nanotabpfn.trainer"
 local held_out = require "nanotabpfn.held_out"
 local model_file = require "nanotabpfn.model_file"
@@ -11,8 +12,8 @@ local options = require "support.options"
 
 local OPTIONS = {
   { "out", "build/nanotabpfn", "folder of model.safetensors and metrics.jsonl" },
-  { "steps", 2500, "training steps", integer = 1 },
-  { "tables", 32, "tables per step", integer = 1 },
+  { "steps", 2500, "training steps", integer = 1, most = Stream.LAST_BATCH },
+  { "tables", 32, "tables per step", integer = 1, most = Stream.MOST_TABLES },
   { "rows", 150, "rows per table, train and test together", integer = 4 },
   { "features", 5, "features per table", integer = 1 },
   { "classes", 2, "classes that the model can tell apart", integer = 2 },

@@ -2,9 +2,9 @@
 --
 -- list: { { "steps", 2500, "training steps" }, { "out", REQUIRED, "folder of the results" }, ... }; a
 -- number as the default asks for a number, false for a switch, REQUIRED for a string that must be given,
--- and "" for one that need not. A number's entry may have a limit: `integer = 1`, an integer of at least 1;
--- `least = 0`, a finite number of at least 0; `above = 0`, a finite number above 0. `--name value`,
--- `--name=value` and `--switch` are understood.
+-- and "" for one that need not. A number's entry may have a limit: `integer = 1`, an integer of at least 1
+-- (and of at most `most`); `least = 0`, a finite number of at least 0; `above = 0`, a finite number above
+-- 0. `--name value`, `--name=value` and `--switch` are understood.
 local mosaic = require "mosaic"
 local fail = require "support.fail"
 
@@ -39,8 +39,9 @@ local LARGEST = 2 ^ 53 -- the integers up to here are exact
 --- What an entry asks of its number, as a text, and whether the value is so; NaN never is.
 local function limit(entry, value)
   if entry.integer then
-    return ("an integer of at least %d"):format(entry.integer),
-      value % 1 == 0 and value >= entry.integer and value <= LARGEST
+    local text, most = "an integer of at least %d", entry.most or LARGEST
+    if entry.most then text = "an integer from %d to " .. most end
+    return text:format(entry.integer), value % 1 == 0 and value >= entry.integer and value <= most
   elseif entry.least then
     return ("a number of at least %g"):format(entry.least), value >= entry.least and value < math.huge
   elseif entry.above then

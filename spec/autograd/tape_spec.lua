@@ -22,6 +22,20 @@ describe("the tape", function()
     assert.same({ 10000 * (3 + 39999) / 2, 10000 * (4 + 40000) / 2 }, x.grad:tolist())
   end)
 
+  it("records the splitting into twenty thousand parts, some of them unused", function()
+    local x = mosaic.arange(1, 40000, { dtype = "f64" }):view(20000, 2):requires_grad_()
+    local parts, sum = x:split(1), nil
+    for i = 1, 20000, 4999 do
+      local term = (parts[i] * parts[i]):sum()
+      sum = sum and sum + term or term
+    end
+    sum:backward()
+    for i = 1, 20000 do
+      local used = i % 4999 == 1
+      assert.equal(used and 2 * x:get(i, 2) or 0, x.grad:get(i, 2))
+    end
+  end)
+
   it("accumulates over calls of backward", function()
     local x = leaf { 2 }
     for _ = 1, 3 do (x * 5):sum():backward() end

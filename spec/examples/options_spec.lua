@@ -2,7 +2,8 @@ local options = require "support.options"
 
 local LIST = {
   { "steps", 400, "training steps" }, { "out", options.REQUIRED, "where to" }, { "held-out", 0, "tables" },
-  { "count", 1, "of them", integer = 1 }, { "rate", 1, "of it", above = 0 }, { "time", 0, "s", least = 0 },
+  { "count", 1, "of them", integer = 1 }, { "most", 1, "of them", integer = 1, most = 9 },
+  { "rate", 1, "of it", above = 0 }, { "time", 0, "s", least = 0 },
   { "quiet", false, "say nothing" }, { "impute", "", "how" },
 }
 
@@ -20,11 +21,11 @@ end
 describe("options.parse", function()
   it("reads values of the defaults' kinds, in both spellings", function()
     assert.same({ steps = 12, out = "a b", held_out = 7, quiet = true, impute = "", count = 3, rate = 0.5,
-      time = 0 },
+      time = 0, most = 1 },
       parse("--steps", "12", "--out=a b", "--held-out=7", "--quiet", "--count", "3",
         "--rate=.5"))
     assert.same({ steps = 400, out = "x", held_out = 0, quiet = false, impute = "mean", count = 1, rate = 1,
-      time = 0 },
+      time = 0, most = 1 },
       parse("--impute", "mean", "--out", "x"))
   end)
 
@@ -40,6 +41,7 @@ describe("options.parse", function()
   it("holds numbers to their limits", function()
     for text, expected in pairs {
       ["count=0"] = "an integer of at least 1", ["count=2.5"] = "an integer of at least 1",
+      ["most=10"] = "an integer from 1 to 9", ["most=0"] = "an integer from 1 to 9",
       ["count=nan"] = "an integer of at least 1", ["count=inf"] = "an integer of at least 1",
       ["rate=0"] = "a number above 0", ["rate=nan"] = "a number above 0",
       ["time=-1"] = "a number of at least 0", ["time=inf"] = "a number of at least 0",

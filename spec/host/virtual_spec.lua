@@ -1,9 +1,9 @@
 local program = require "spec.support.program"
 
 --- Runs the text on virtual ranks; SCRIPT's path is the second result.
-local function spawn(ranks, text, arguments)
+local function spawn(ranks, text, arguments, environment)
   local path = program.script(text)
-  local result = program(("--virtual %d %s %s"):format(ranks, path, arguments or ""))
+  local result = program(("--virtual %d %s %s"):format(ranks, path, arguments or ""), { env = environment })
   os.remove(path)
   return result, path
 end
@@ -43,6 +43,21 @@ describe("mosaic-lua --virtual", function()
     assert.equal(1, result.status)
     assert.equal(("mosaic-lua: deadlock: rank 1 waits for recv f32[2] from rank 0 (%s:2); "
       .. "rank 0 has finished\n"):format(path), result.err)
+  end)
+
+  it("ends with 1 where a rank asks with test for longer than MOSAIC_TIMEOUT", function()
+    local result, path = spawn(2, [[
+      local mosaic, world = require "mosaic", require "mosaic.comm".world()
+      if world.rank == 1 then world:send(mosaic.zeros(1), 0) else
+        local request = world:recv(mosaic.zeros(1), 1, { async = true })
+        while not request:test() do end -- comes, late or soon
+        request = world:recv(mosaic.zeros(2), 1, { async = true })
+        while not request:test() do end
+      end]], nil, "MOSAIC_TIMEOUT=0.3")
+    assert.equal(1, result.status)
+    local text = ("%s:6: recv f32[2] from rank 1 not complete after 0.3 s (MOSAIC_TIMEOUT)"):format(path)
+    assert(result.err:find(text, 1, true), result.err)
+    assert.is_true(result.seconds < 5)
   end)
 
   it("says once what is wrong with the script itself", function()

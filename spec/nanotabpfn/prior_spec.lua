@@ -1,4 +1,5 @@
 local prior = require "nanotabpfn.prior"
+local Stream = require "nanotabpfn.prior.stream"
 
 local TABLES = 200
 
@@ -28,6 +29,12 @@ local function survey()
   table.sort(facts.minority)
   table.sort(facts.train_rows)
   return facts
+end
+
+--- The mistake is named; its position is in the example, which is a program and no library.
+local function fails(text, body)
+  local ok, message = pcall(body)
+  assert(not ok and message:find(text, 1, true), tostring(message))
 end
 
 describe("the prior", function()
@@ -74,6 +81,19 @@ describe("the prior", function()
         assert.is_true(count >= 2)
       end
     end
+  end)
+
+  it("refuses more tables and batches than there are random numbers for", function()
+    local options = { seed = 1, index = 0, tables = 4096, rows = 30, features = 2, classes = 2 }
+    fails("prior.batch: tables must be at most 4095, got 4096", function() prior.batch(options) end)
+    options.tables, options.index = 1, 2 ^ 21
+    fails("prior.batch: index must be at most 2097151, got 2097152", function() prior.batch(options) end)
+    local last, first = Stream(1, 0, 4095), Stream(1, 1, 0)
+    assert.equal(first.generator:position(), last.last + 1)
+    last.generator:seek(last.last)
+    last:normals(1, 1)
+    fails("Stream: a table has drawn from the generator 1048576 times", function() last:normals(1, 1) end)
+    fails("Stream: table 4096 of batch 0", function() Stream(1, 0, 4096) end)
   end)
 
   it("depends on the seed, the batch and the table alone", function()

@@ -87,11 +87,34 @@ describe("the nanoTabPFN programs", function()
     end
   end)
 
+  it("evaluate says n/a for the AUC where the test rows hold one class", function()
+    local rows, json = {}, files.path "one.json"
+    for i = 1, 12 do rows[i] = ("%d,%d,%s\n"):format(i, i * i % 7, i == 1 and "rare" or "usual") end
+    local path = files.write("a,b,target\n" .. table.concat(rows), "one.csv")
+    local function figures(seed)
+      local result = run(("%sevaluate.lua --model %s/model.safetensors --data %s --json %s --seed %d"):format(
+        FOLDER, out, path, json, seed))
+      return mosaic.data.json.decode(files.read(json)), result.out
+    end
+    local measured = { n_a = 0, numbers = 0 }
+    for seed = 0, 5 do
+      local all, text = figures(seed)
+      local n_a = all.model.auc == mosaic.data.json.null
+      assert.equal(n_a, all.majority.auc == mosaic.data.json.null)
+      assert.equal(n_a, text:find("nanoTabPFN +n/a") ~= nil)
+      assert.equal(n_a, text:find("the test rows hold one class only", 1, true) ~= nil)
+      local kind = n_a and "n_a" or "numbers"
+      measured[kind] = measured[kind] + 1
+    end
+    assert.is_true(measured.n_a > 0 and measured.numbers > 0)
+  end)
+
   it("train refuses options that no table or model can be made with, before it starts", function()
     for words, text in pairs {
       ["--rows 1"] = "--rows: expected an integer of at least 4, got '1'",
-      ["--tables 2.5"] = "--tables: expected an integer of at least 1, got '2.5'",
-      ["--steps 0"] = "--steps: expected an integer of at least 1, got '0'",
+      ["--tables 2.5"] = "--tables: expected an integer from 1 to 4095, got '2.5'",
+      ["--tables 4096"] = "--tables: expected an integer from 1 to 4095, got '4096'",
+      ["--steps 0"] = "--steps: expected an integer from 1 to 2097151, got '0'",
       ["--backend local"] = "--backend local is for one rank, not 2",
     } do
       local folder = files.path "refused"

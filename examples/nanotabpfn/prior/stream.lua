@@ -4,20 +4,37 @@ local mosaic = require "mosaic"
 
 local BLOCK = 256    -- numbers drawn at once
 local DRAWS = 2 ^ 20 -- calls of the generator that belong to one table
-local TABLES = 2 ^ 12 -- places for tables in a batch; 2^21 batches fit into the generator's 2^53 calls
+local TABLES = 2 ^ 12 -- places for tables in a batch
+local BATCHES = 2 ^ 21 -- what then fits into the generator's 2^53 calls
 
 local Stream = mosaic.class "Stream"
 
---- Table `number` of batch `index` of a seed; 0 for what the tables of the batch share.
+Stream.MOST_TABLES, Stream.LAST_BATCH = TABLES - 1, BATCHES - 1
+
+--- Table `number` of batch `index` of a seed; 0 for what the tables of the batch share. Beyond the limits
+-- a table would get the numbers of another one.
 function Stream:init(seed, index, number)
-  self.generator = mosaic.generator(seed):seek((index * TABLES + number) * DRAWS)
+  if number >= TABLES or index >= BATCHES then
+    mosaic.check.fail("Stream: table %d of batch %d: there are streams for %d tables in each of %d batches",
+      number, index, TABLES - 1, BATCHES)
+  end
+  local first = (index * TABLES + number) * DRAWS
+  self.generator, self.last = mosaic.generator(seed):seek(first), first + DRAWS - 1
   self.block, self.at = {}, BLOCK
+end
+
+--- The generator for one call more.
+function Stream:source()
+  if self.generator:position() > self.last then
+    mosaic.check.fail("Stream: a table has drawn from the generator %d times, its share", DRAWS)
+  end
+  return self.generator
 end
 
 --- Between low (0) and high (1).
 function Stream:uniform(low, high)
   if self.at == BLOCK then
-    self.block, self.at = mosaic.rand({ BLOCK, dtype = "f64", generator = self.generator }):flat(), 0
+    self.block, self.at = mosaic.rand({ BLOCK, dtype = "f64", generator = self:source() }):flat(), 0
   end
   self.at = self.at + 1
   local u = self.block[self.at]
@@ -80,12 +97,12 @@ end
 
 --- A tensor (rows, columns) of N(0, 1), f32.
 function Stream:normals(rows, columns)
-  return mosaic.randn { rows, columns, generator = self.generator }
+  return mosaic.randn { rows, columns, generator = self:source() }
 end
 
 --- A tensor (rows, columns) of U(0, 1), f32.
 function Stream:uniforms(rows, columns)
-  return mosaic.rand { rows, columns, generator = self.generator }
+  return mosaic.rand { rows, columns, generator = self:source() }
 end
 
 return Stream

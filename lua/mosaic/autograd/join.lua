@@ -1,6 +1,6 @@
---- cat and split: each is the other's derivative.
+--- cat and split: each is the other's derivative. Recorded by hand: thousands of parts are too many for
+-- the arguments of a Function.
 local tape = require "mosaic.autograd.tape"
-local Function = require "mosaic.autograd.function"
 local Tensor = require "mosaic.tensor"
 local join = require "mosaic.tensor.join"
 
@@ -14,7 +14,6 @@ local function cat_rule(node)
   end
 end
 
---- Recorded by hand: thousands of parts are too many for the arguments of a Function.
 local function record_cat(out, list, axis)
   local edges, sizes = {}, {}
   for i, part in ipairs(list) do edges[i], sizes[i] = part.edge or false, part:size(axis) end
@@ -24,26 +23,26 @@ local function record_cat(out, list, axis)
   return out
 end
 
--- The gradients of the parts are written side by side, in the memory order of what was split, so that
+--- The gradients of the parts are written side by side, in the memory order of what was split, so that
 -- what made it by views gets its gradient by views.
-local cut = Function("split", {
-  forward = function(ctx, x, sizes, axis)
-    local views = split(x, sizes, axis)
-    ctx.axis, ctx.shape, ctx.order, ctx.sizes = axis, x.shape, x:memory_order(), {}
-    for i, view in ipairs(views) do ctx.sizes[i] = view:size(axis) end
-    return unpack(views)
-  end,
-  backward = function(ctx, ...)
-    local some
-    for i = 1, #ctx.sizes do some = some or (select(i, ...)) end
-    local whole = Tensor.empty_in_order(ctx.shape, ctx.order, { dtype = some.dtype, device = some.device })
-    for i, place in ipairs(split(whole, ctx.sizes, ctx.axis)) do
-      local gradient = select(i, ...)
-      if gradient then place:copy_(gradient) else place:fill_(0) end
-    end
-    return whole
-  end,
-})
+local function split_rule(node)
+  local whole = node.context.whole
+  whole = Tensor.empty_in_order(whole.shape, whole.order, { dtype = whole.dtype, device = whole.device })
+  for i, place in ipairs(split(whole, node.context.sizes, node.context.axis)) do
+    local gradient = node.outputs[i].grad
+    if gradient then place:copy_(gradient) else place:fill_(0) end
+  end
+  tape.deposit(node.inputs[1], whole)
+end
+
+local function record_split(views, x, axis)
+  local node, sizes = tape.new_node("split", split_rule, { x.edge }), {}
+  for i, view in ipairs(views) do sizes[i] = view:size(axis) end
+  local whole = { shape = x.shape, order = x:memory_order(), dtype = x.dtype, device = x.device }
+  node.context = { sizes = sizes, axis = axis, whole = whole }
+  tape.attach_list(node, views)
+  return views
+end
 
 local function any_edge(list)
   for _, t in ipairs(list) do
@@ -58,6 +57,6 @@ function join.cat(list, axis)
 end
 
 function Tensor:split(sizes, axis)
-  if not self.edge then return split(self, sizes, axis) end
-  return { cut(self, sizes, axis or 1) }
+  if not self.edge or not tape.recording() then return split(self, sizes, axis) end
+  return record_split(tape.no_grad(split, self, sizes, axis), self, axis or 1)
 end

@@ -63,6 +63,12 @@ function tape.attach(node, first, ...)
   end
 end
 
+--- The same for a list of any length.
+function tape.attach_list(node, list)
+  node.outputs = {}
+  for i, t in ipairs(list) do produce(node, i, t) end
+end
+
 --- A node with the next number; `inputs` are the edges of the arguments that want a gradient.
 function tape.new_node(name, rule, inputs)
   sequence = sequence + 1

@@ -87,22 +87,30 @@ function Request:wait()
   return settle(self, virtual and wait_for_coroutines(self) or wait_for_processes(self))
 end
 
+--- Virtual ranks share a process: an error ends their world, and leaves the prompt.
+local function give_up_in_process(self, seconds)
+  local text = self:describe()
+  C.mosaic_request_cancel(self.handle)
+  check.fail("%s not complete after %.1f s (MOSAIC_TIMEOUT)", text, seconds)
+end
+
 --- The first question in vain starts the clock. At the end messages get a last chance to move.
 local function asked_in_vain(self)
   self.asked = self.asked or clock()
   local waited = clock() - self.asked
   if waited > SLICE and waited >= timeout() and C.mosaic_request_wait(self.handle, SLICE) == PENDING then
-    give_up(self, waited)
+    local mpi = self.comm.transport == "mpi"
+    return (mpi and give_up or give_up_in_process)(self, waited)
   end
 end
 
---- Is it complete? A virtual rank that asks in a loop lets the others run; an MPI rank that asks for longer
--- than MOSAIC_TIMEOUT ends the job, as in wait.
+--- Is it complete? A virtual rank that asks in a loop lets the others run. Who asks for longer than
+-- MOSAIC_TIMEOUT ends: the job of MPI ranks, as in wait, or with an error the world of virtual ones.
 function Request:test()
   if self.handle == nil then return true end
   local status = C.mosaic_request_wait(self.handle, 0)
   if status == PENDING then
-    if self.comm.transport == "mpi" then asked_in_vain(self) end
+    asked_in_vain(self)
     if self.comm.host then self.comm.host:pause(nil) end
     return false
   end
