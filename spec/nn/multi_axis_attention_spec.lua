@@ -117,6 +117,25 @@ describe("MultiAxisAttention", function()
     end
   end)
 
+  it("decodes with a cache what it gives for the whole sequence", function()
+    local layer, mask = new_layer { causal = true, num_kv_heads = 1 }, { alibi = { 1, 0.5 } }
+    local expected = layer:forward(x, { mask = mask })
+    for size = 1, 3 do
+      mosaic.virtual(size, function(comm)
+        local own = new_layer { causal = true, num_kv_heads = 1, backend = "ring", comm = comm }
+        mosaic.no_grad(function()
+          local cache = own:kv_cache { batch = 6, mask = mask }
+          for _, rows in ipairs { { 1, 3 }, { 4, 1 }, { 5, 1 } } do
+            close(own:forward(x:narrow(2, unpack(rows)), { cache = cache }), expected:narrow(2, unpack(rows)))
+          end
+          fails("the mask of a cache is its own", function()
+            own:forward(x:narrow(2, 1, 1), { cache = cache, mask = mask })
+          end)
+        end)
+      end)
+    end
+  end)
+
   it("refuses on every rank when ranks disagree, before anything is sent", function()
     local sent = {}
     mosaic.virtual(2, function(comm)

@@ -13,6 +13,7 @@ local attend = require "mosaic.attend"
 local check = require "mosaic.check"
 local class = require "mosaic.class"
 local initial = require "mosaic.nn.initial"
+local KVCache = require "mosaic.kv_cache"
 local linear = require "mosaic.tensor.matmul".linear
 local Linear = require "mosaic.nn.linear"
 local Module = require "mosaic.nn.module"
@@ -26,6 +27,8 @@ local OPTIONS = {
   "embed_dim", "num_heads", "num_kv_heads", "attention_axis", "axes", "backend", "causal", "bias",
   "layout", "indices", "comm", "scale", "dtype", "device", "generator",
 }
+
+local CACHE_OPTIONS = { "batch", "comm", "capacity", "dtype", "layout", "block_size", "mask" }
 
 --- The attended axis as a number, from a number or one of the names in `axes`.
 local function axis_number(axis, axes)
@@ -112,18 +115,44 @@ function MultiAxisAttention:mask_of(options)
   return mask
 end
 
+--- A K/V cache for this layer's keys and values. options: batch (the product of all other axes), mask
+-- (as in forward; the layer's own is added), comm, capacity, dtype, layout, block_size: see mosaic.KVCache.
+function MultiAxisAttention:kv_cache(options)
+  local settings = {
+    comm = self.comm, dtype = self.in_proj_weight.dtype, device = self.in_proj_weight.device,
+  }
+  for name, value in pairs(check.options("MultiAxisAttention: kv_cache", options or {}, CACHE_OPTIONS)) do
+    settings[name] = value
+  end
+  settings.kv_heads, settings.head_size, settings.scale = self.num_kv_heads, self.head_size, self.scale
+  settings.mask = self:mask_of(settings)
+  return KVCache(settings)
+end
+
+--- Adds the keys and values of the newest rows to a cache and attends with their queries;
+-- q, k, v (before, after, heads, n, d).
+local function decode(layer, q, k, v, options)
+  if options.mask then check.fail "MultiAxisAttention: forward: the mask of a cache is its own" end
+  local cache, shape = options.cache, q.shape
+  local function flat(t) return t:flatten(1, 2):to(cache.dtype) end
+  cache:append(flat(k), flat(v), { sharded = options.sharded, layout = options.sharded and layer.layout })
+  return (cache:attend(flat(q), { sharded = options.sharded })):view(shape)
+end
+
 --- x (..., n, ..., embed_dim), sharded along the attended axis over the layer's communicator when
 -- the backend is a sharded one. Returns the same shape, sharded the same way.
 -- options.mask: see mosaic.sdpa; positions and lengths are those of the whole axis.
+-- options.cache: what self:kv_cache{} gave; x holds the newest rows alone, which join it, whole on every
+-- rank or, with `sharded`, this rank's (a long prompt).
 function MultiAxisAttention:forward(x, options)
-  options = check.options("MultiAxisAttention: forward", options or {}, { "mask" })
+  options = check.options("MultiAxisAttention: forward", options or {}, { "mask", "cache", "sharded" })
   local before, n, after = self:fold(x)
   local heads, kv_heads = self.num_heads, self.num_kv_heads
   local packed = linear(x, self.in_proj_weight, self.in_proj_bias)
     :view(before, n, after, heads + 2 * kv_heads, self.head_size)
     :permute(1, 3, 4, 2, 5) -- (before, after, heads, n, d): still a view
   local q, k, v = unpack(packed:split({ heads, kv_heads, kv_heads }, 3))
-  local out = attend(q, k, v, {
+  local out = options.cache and decode(self, q, k, v, options) or attend(q, k, v, {
     strategy = self.backend, comm = self.comm, layout = self.layout, indices = self.indices,
     mask = self:mask_of(options), scale = self.scale,
   })
