@@ -27,6 +27,7 @@ typedef struct {
     mosaic_tensor dout, delta, dq, dk, dv, dbias; /* backward; dbias may have no storage */
     mosaic_attention_options options;
     bool accumulate;
+    mosaic_attention_work *work; /* to be added to */
 } mosaic_attention_call;
 
 /* Two partial results and their union; backward also the gradients. dlse may have no storage. */

@@ -418,6 +418,16 @@ MOSAIC_API mosaic_status mosaic_attention(mosaic_tensor *out, mosaic_tensor *lse
                                           const mosaic_tensor *v,
                                           const mosaic_attention_options *options);
 
+/* Pairs (batch entry, head, query, key) that this thread's calls of mosaic_attention and
+ * mosaic_attention_backward have worked on so far. What is between two readings depends on the
+ * arguments of the calls between them, not on the number of threads. */
+typedef struct {
+    int64_t visible;  /* that the masks let through: what the mathematics asks for */
+    int64_t computed; /* in the tiles that could not be skipped, whose size depends on the ISA */
+} mosaic_attention_work;
+
+MOSAIC_API void mosaic_attention_work_read(mosaic_attention_work *work);
+
 /* delta = sum over d of dout * out, less dlse (f64; NULL: no gradient of lse); of out's dtype. */
 MOSAIC_API mosaic_status mosaic_attention_delta(mosaic_tensor *delta, const mosaic_tensor *dout,
                                                 const mosaic_tensor *out,

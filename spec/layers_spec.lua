@@ -2,7 +2,8 @@
 
 --- Lowest first. A file may require modules of its own layer and of lower ones.
 local LAYERS = {
-  { "ffi", "state", "class", "nearest", "heap", "check", "clock", "terminal", "runtime", "numbers" },
+  { "ffi", "state", "class", "nearest", "heap", "check", "clock", "terminal", "runtime", "numbers",
+    "work" },
   { "partition", "mesh", "placement", "visibility", "course", "folder" },
   { "tensor" },
   { "autograd" },

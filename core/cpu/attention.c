@@ -148,6 +148,7 @@ typedef struct {
     int64_t outer[3], shared[3]; /* (b0, b1, kv_heads): spread over threads; done in turn */
     int64_t scratch;             /* bytes that a thread needs */
     bool failed;                 /* to allocate them */
+    mosaic_attention_work work;
 } job;
 
 static mosaic_attention_unit unit_of(const job *j, int64_t index)
@@ -176,7 +177,11 @@ static mosaic_status open_job(job *j, const mosaic_attention_call *call)
 static mosaic_status close_job(job *j)
 {
     free(j->positions.q_position);
-    if (!j->failed) return MOSAIC_OK;
+    if (!j->failed) {
+        j->call->work->visible += j->work.visible;
+        j->call->work->computed += j->work.computed;
+        return MOSAIC_OK;
+    }
     return mosaic_fail(MOSAIC_ENOMEM, "attention: no memory for %lld bytes of working space",
                        (long long)j->scratch);
 }
@@ -191,6 +196,13 @@ static void *take_scratch(job *j)
 static void give_scratch(const job *j, void *scratch)
 {
     if (scratch) mosaic_cpu_release(&mosaic_cpu_device, scratch, j->scratch);
+}
+
+/* What a thread has done. */
+static void count_work(job *j, const mosaic_attention_work *work)
+{
+    __atomic_fetch_add(&j->work.visible, work->visible, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&j->work.computed, work->computed, __ATOMIC_RELAXED);
 }
 
 /* Spreads `count` pieces over threads, several at a time where they are small. */
@@ -246,6 +258,7 @@ static mosaic_status run_small(const mosaic_attention_call *call,
     const int64_t *size = call->q.size;
     job j = {.call = call, .scratch = small->scratch(call)};
     int64_t work = size[3] * size[4] * call->k.size[3] + 1;
+    j.work.visible = j.work.computed = size[0] * size[1] * size[2] * size[3] * call->k.size[3];
     mosaic_parallel(size[0] * size[1] * size[2],
                     (SMALL_WORK / work / small->lanes + 1) * small->lanes, body, &j);
     return close_job(&j);
@@ -256,12 +269,14 @@ static mosaic_status run_small(const mosaic_attention_call *call,
 static void forward_chunks(void *context, int64_t from, int64_t to)
 {
     job *j = context;
+    mosaic_attention_work work = {0};
     void *scratch = take_scratch(j);
     for (int64_t i = from; scratch && i < to; i++) {
         mosaic_attention_unit u = unit_of(j, i / j->row_chunks);
         int64_t row = folded(i % j->row_chunks, j->row_chunks) * MOSAIC_ATTENTION_ROWS;
-        j->forward->run(&u, row, end_of(row, MOSAIC_ATTENTION_ROWS, j->rows), scratch);
+        j->forward->run(&u, row, end_of(row, MOSAIC_ATTENTION_ROWS, j->rows), scratch, &work);
     }
+    count_work(j, &work);
     give_scratch(j, scratch);
 }
 
@@ -280,12 +295,12 @@ mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call)
 
 /* These rows against all keys. */
 static void backward_all_keys(const job *j, const mosaic_attention_unit *u, int64_t row_from,
-                              int64_t row_to, bool dkv, void *scratch)
+                              int64_t row_to, bool dkv, void *scratch, mosaic_attention_work *work)
 {
     for (int64_t key = 0; key < u->nk; key += j->keys) {
         mosaic_attention_part part = {row_from, row_to, key, end_of(key, j->keys, u->nk),
                                       true,     dkv};
-        j->backward->run(u, &part, scratch);
+        j->backward->run(u, &part, scratch, work);
     }
 }
 
@@ -294,14 +309,16 @@ static void backward_units(void *context, int64_t from, int64_t to)
 {
     job *j = context;
     const int64_t *s = j->shared, *o = j->outer;
+    mosaic_attention_work work = {0};
     void *scratch = take_scratch(j);
     for (int64_t i = from; scratch && i < to; i++)
         for (int64_t t = 0; t < s[0] * s[1] * s[2]; t++) {
             int64_t b0 = i / (o[1] * o[2]) + t / (s[1] * s[2]);
             int64_t b1 = i / o[2] % o[1] + t / s[2] % s[1], head = i % o[2] + t % s[2];
             mosaic_attention_unit u = unit_at(j->call, &j->positions, b0, b1, head);
-            backward_all_keys(j, &u, 0, j->rows, true, scratch);
+            backward_all_keys(j, &u, 0, j->rows, true, scratch, &work);
         }
+    count_work(j, &work);
     give_scratch(j, scratch);
 }
 
@@ -309,25 +326,29 @@ static void backward_units(void *context, int64_t from, int64_t to)
 static void backward_keys(void *context, int64_t from, int64_t to)
 {
     job *j = context;
+    mosaic_attention_work work = {0};
     void *scratch = take_scratch(j);
     for (int64_t i = from; scratch && i < to; i++) {
         mosaic_attention_unit u = unit_of(j, i / j->key_chunks);
         int64_t key = folded(i % j->key_chunks, j->key_chunks) * j->keys;
         mosaic_attention_part part = {0, j->rows, key, end_of(key, j->keys, u.nk), false, true};
-        j->backward->run(&u, &part, scratch);
+        j->backward->run(&u, &part, scratch, &work);
     }
+    count_work(j, &work);
     give_scratch(j, scratch);
 }
 
-/* dq of chunks of queries. */
+/* dq of chunks of queries: pairs that backward_keys has counted. */
 static void backward_rows(void *context, int64_t from, int64_t to)
 {
     job *j = context;
+    mosaic_attention_work again = {0};
     void *scratch = take_scratch(j);
     for (int64_t i = from; scratch && i < to; i++) {
         mosaic_attention_unit u = unit_of(j, i / j->row_chunks);
         int64_t row = folded(i % j->row_chunks, j->row_chunks) * MOSAIC_ATTENTION_ROWS;
-        backward_all_keys(j, &u, row, end_of(row, MOSAIC_ATTENTION_ROWS, j->rows), false, scratch);
+        backward_all_keys(j, &u, row, end_of(row, MOSAIC_ATTENTION_ROWS, j->rows), false, scratch,
+                          &again);
     }
     give_scratch(j, scratch);
 }

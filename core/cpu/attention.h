@@ -107,11 +107,12 @@ static inline double mosaic_attention_kept(const mosaic_attention_unit *u, int64
 
 enum { MOSAIC_ATTENTION_ROWS = 768 }; /* that forward gets at most; whole tiles on every ISA */
 
-/* Who does the work. Rows count over the group: row r is query r % nq of head r / nq. Scratch is so
- * many bytes, 64-aligned. */
+/* Who does the work, and adds to `work` what it was. Rows count over the group: row r is query r %
+ * nq of head r / nq. Scratch is so many bytes, 64-aligned. */
 struct mosaic_attention_kernels {
     int64_t (*scratch)(const mosaic_attention_unit *u);
-    void (*run)(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch);
+    void (*run)(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch,
+                mosaic_attention_work *work);
 };
 
 /* What one call of backward does: these rows against these keys, for dq, or dk and dv, or both.
@@ -125,7 +126,8 @@ typedef struct {
 struct mosaic_attention_backward_kernels {
     int64_t (*keys)(const mosaic_attention_unit *u);
     int64_t (*scratch)(const mosaic_attention_unit *u);
-    void (*run)(const mosaic_attention_unit *u, const mosaic_attention_part *part, void *scratch);
+    void (*run)(const mosaic_attention_unit *u, const mosaic_attention_part *part, void *scratch,
+                mosaic_attention_work *work);
 };
 
 /* Short axes without a mask, several problems (b0, b1, head) at a time; backward without groups. */

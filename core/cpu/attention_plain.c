@@ -8,6 +8,7 @@ typedef struct {
     double *k, *v, *dk, *dv; /* (nk, d) */
     double *score, *slant;   /* (nk): p and ds of one query */
     double *q, *out, *dq;    /* (d): of one query */
+    int64_t pairs;           /* seen so far */
 } workspace;
 
 static int64_t scratch_bytes(const mosaic_attention_unit *u)
@@ -76,7 +77,9 @@ static double scores(const mosaic_attention_unit *u, workspace *w, int64_t head,
     read_row(w->q, &u->q, head, i, u->d);
     for (int64_t j = 0; j < u->nk; j++) {
         double s = -INFINITY;
-        if (mosaic_attention_sees(u, head, i, j))
+        bool sees = mosaic_attention_sees(u, head, i, j);
+        w->pairs += sees;
+        if (sees)
             s = u->scale * dot(w->q, w->k + j * u->d, u->d) + mosaic_attention_added(u, head, i, j);
         w->score[j] = s;
         if (!(s <= top)) top = s; /* a NaN stays */
@@ -100,12 +103,15 @@ static void forward_row(const mosaic_attention_unit *u, workspace *w, int64_t he
                          seen ? top + log(sum) : -INFINITY);
 }
 
-static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch)
+static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch,
+                    mosaic_attention_work *work)
 {
     workspace w = lay_out(u, scratch);
     read_matrix(w.k, &u->k, u->nk, u->d);
     read_matrix(w.v, &u->v, u->nk, u->d);
     for (int64_t r = from; r < to; r++) forward_row(u, &w, r / u->nq, r % u->nq);
+    work->visible += w.pairs;
+    work->computed += w.pairs;
 }
 
 /* p = exp(s - lse), ds = p (kept dout.v - delta); dv += kept p dout, dk += ds q, dq = ds k. The sum
@@ -136,7 +142,7 @@ static void backward_row(const mosaic_attention_unit *u, const mosaic_attention_
 static int64_t all_keys(const mosaic_attention_unit *u) { return u->nk; }
 
 static void backward(const mosaic_attention_unit *u, const mosaic_attention_part *part,
-                     void *scratch)
+                     void *scratch, mosaic_attention_work *work)
 {
     workspace w = lay_out(u, scratch);
     read_matrix(w.k, &u->k, u->nk, u->d);
@@ -148,6 +154,8 @@ static void backward(const mosaic_attention_unit *u, const mosaic_attention_part
         write_row(&u->dk, 0, j, w.dk + j * u->d, u->d, u->scale, u->accumulate);
         write_row(&u->dv, 0, j, w.dv + j * u->d, u->d, 1, u->accumulate);
     }
+    work->visible += w.pairs;
+    work->computed += w.pairs;
 }
 
 const mosaic_attention_kernels mosaic_attention_plain = {scratch_bytes, forward};

@@ -3,6 +3,10 @@
 
 enum { DIMS = 5, MAX_HEAD_SIZE = 256 }; /* batch, batch, heads, rows, head size */
 
+static _Thread_local mosaic_attention_work total_work;
+
+void mosaic_attention_work_read(mosaic_attention_work *work) { *work = total_work; }
+
 /* ---- views ---------------------------------------------------------------------------------- */
 
 /* a with leading axes of size 1, up to ndim axes: a borrowed view. */
@@ -136,8 +140,11 @@ static mosaic_status open_call(const char *op, mosaic_attention_call *call, opti
                                const mosaic_tensor *v, const mosaic_attention_options *options)
 {
     MOSAIC_TRY(check_qkv(op, q, k, v));
-    *call = (mosaic_attention_call){
-        .q = padded(q, DIMS), .k = padded(k, DIMS), .v = padded(v, DIMS), .options = *options};
+    *call = (mosaic_attention_call){.work = &total_work,
+                                    .q = padded(q, DIMS),
+                                    .k = padded(k, DIMS),
+                                    .v = padded(v, DIMS),
+                                    .options = *options};
     return check_options(op, call, views);
 }
 

@@ -28,6 +28,9 @@
 -- Keys that no query sees cost nothing; what they hold must still be finite.
 --
 -- Strategies use the pieces, which record nothing: forward, delta, backward, merge_.
+--
+--   attention.work() -> { forward, backward, forward_tiles, backward_tiles }   pairs of this rank so far
+--   attention.reset_work()
 local ffi = require "ffi"
 local check = require "mosaic.check"
 local create = require "mosaic.tensor.create"
@@ -35,8 +38,9 @@ local Function = require "mosaic.autograd.function"
 local masks = require "mosaic.mask"
 local numbers = require "mosaic.numbers"
 local Tensor = require "mosaic.tensor"
+local work = require "mosaic.work"
 
-local attention = {}
+local attention = { work = work.read, reset_work = work.reset }
 
 local OPTIONS = {
   "scale", "mask", "q_positions", "k_positions", "dropout", "head_from", "batch_from", "batch_total",
@@ -105,7 +109,7 @@ function attention.forward(q, k, v, options)
   local c = compile("sdpa", q, options)
   local out, lse = options.out or result_like(q), options.lse
   local c_lse = lse and lse.c or Tensor.blank()
-  check.call("mosaic_attention", out.c, c_lse, q.c, k.c, v.c, c)
+  work.call("forward", "mosaic_attention", out.c, c_lse, q.c, k.c, v.c, c)
   return out, lse or Tensor.wrap(c_lse)
 end
 
@@ -127,7 +131,7 @@ function attention.backward(dout, lse, delta, q, k, v, options)
   local g = options.into or { result_like(q), result_like(k), result_like(v) }
   expect_tensors(where, { "into[1]", "into[2]", "into[3]" }, g[1], g[2], g[3])
   local dbias = options.bias_gradient and (g[4] and g[4].c or Tensor.blank()) or nil
-  check.call("mosaic_attention_backward", g[1].c, g[2].c, g[3].c, dbias,
+  work.call("backward", "mosaic_attention_backward", g[1].c, g[2].c, g[3].c, dbias,
     dout.c, lse.c, delta.c, q.c, k.c, v.c, c, options.into ~= nil)
   if dbias and not g[4] then g[4] = Tensor.wrap(dbias) end
   return unpack(g)

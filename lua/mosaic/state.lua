@@ -9,6 +9,7 @@ function state.new()
     splitting = nil,  -- the request of a split of communicators that is under way
     mesh = nil,       -- set by mosaic.init
     generator = nil,  -- default random generator
+    work = { forward = 0, backward = 0, forward_tiles = 0, backward_tiles = 0 }, -- see work.lua
     places = nil,     -- where generators stood, while Generator.watch runs
   }
 end

@@ -4,7 +4,7 @@
 #include "attention_dropout.h"
 #include "attention_mask.h"
 
-enum { BLOCK = 128 }; /* keys: K, V and scores of a block stay in the caches */
+enum { BLOCK = SEEN }; /* keys: K, V and scores of a block stay in the caches */
 
 typedef struct {
     int64_t first, rows; /* of the group */
@@ -21,6 +21,7 @@ typedef struct {
     float *k, *v;         /* of a block */
     float *scores, *mask; /* (BLOCK, TILE) */
     float *factors;       /* of dropout, likewise; NULL without */
+    uint8_t *seen;        /* (TILE, SEEN) */
 } workspace;
 
 /* Cuts rows from..to - 1 into tiles; with scratch NULL only the end of what is taken counts. */
@@ -35,6 +36,7 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t t
     w.v = take(scratch, BLOCK * channels, 4);
     w.scores = take(scratch, BLOCK * TILE, 4);
     w.mask = take(scratch, BLOCK * TILE, 4);
+    w.seen = take(scratch, TILE * SEEN, 1);
     if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
     for (int64_t i = 0; i < w.count; i++) {
         tile t = {.first = from + i * TILE, .rows = min_i64(to - from - i * TILE, TILE)};
@@ -147,26 +149,35 @@ static void attend(const workspace *w, tile *t, int64_t key, int64_t keys, bool 
     }
 }
 
+/* What a tile needs beside packed keys. */
+static void prepare(const mosaic_attention_unit *u, const workspace *w, const tile *t,
+                    const span *s)
+{
+    int64_t width = t->vectors * VEC_LANES;
+    if (s->hides || s->adds) make_mask(u, t->first, t->rows, s, w->seen, w->mask, width);
+    if (w->factors) make_factors(u, t->first, t->rows, s->from, s->to - s->from, w->factors, width);
+}
+
 /* All tiles against keys from..to - 1, at most BLOCK. They are packed when somebody sees them. */
-static void work_block(const mosaic_attention_unit *u, const workspace *w, int64_t from, int64_t to)
+static void work_block(const mosaic_attention_unit *u, const workspace *w, int64_t from, int64_t to,
+                       mosaic_attention_work *work)
 {
     extent e = extent_of(u, from, to);
     bool packed = false;
     for (int64_t i = 0; i < w->count; i++) {
         tile *t = &w->tiles[i];
         span s = visible(u, &t->limits, &e, from, to);
-        if (s.from == s.to) continue;
+        int64_t pairs = look(u, t->first, t->rows, &s, w->seen);
+        if (!pairs) continue;
         if (!packed) {
             pack_keys(w->k, u, &u->k, from, to - from);
             pack_channels(w->v, BLOCK, u, &u->v, from, to - from);
             packed = true;
         }
-        if (s.masked)
-            make_mask(u, t->first, t->rows, s.from, s.to - s.from, w->mask, t->vectors * VEC_LANES);
-        if (w->factors)
-            make_factors(u, t->first, t->rows, s.from, s.to - s.from, w->factors,
-                         t->vectors * VEC_LANES);
-        attend(w, t, s.from - from, s.to - s.from, s.masked, u->d);
+        prepare(u, w, t, &s);
+        attend(w, t, s.from - from, s.to - s.from, s.hides || s.adds, u->d);
+        work->visible += pairs;
+        work->computed += t->rows * (s.to - s.from);
     }
 }
 
@@ -195,7 +206,8 @@ static void close_tile(const mosaic_attention_unit *u, tile *t)
     }
 }
 
-static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch)
+static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch,
+                    mosaic_attention_work *work)
 {
     char *at = scratch;
     workspace w = lay_out(u, from, to, &at);
@@ -204,7 +216,7 @@ static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, vo
     extent e = extent_of(u, 0, u->nk);
     span keys = visible(u, &l, &e, 0, u->nk);
     for (int64_t j = keys.from; j < keys.to; j += BLOCK)
-        work_block(u, &w, j, min_i64(j + BLOCK, keys.to));
+        work_block(u, &w, j, min_i64(j + BLOCK, keys.to), work);
     for (int64_t i = 0; i < w.count; i++) close_tile(u, &w.tiles[i]);
 }
 

@@ -31,6 +31,7 @@ typedef struct {
     float *dk, *dv;                /* (keys, columns) */
     float *weights, *slant, *mask; /* (BLOCK, TILE): p, ds */
     float *factors;                /* of dropout, likewise; NULL without */
+    uint8_t *seen;                 /* (TILE, SEEN) */
     tile tile;
 } workspace;
 
@@ -54,6 +55,7 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **sc
     w.weights = take(scratch, BLOCK * TILE, 4);
     w.slant = take(scratch, BLOCK * TILE, 4);
     w.mask = take(scratch, BLOCK * TILE, 4);
+    w.seen = take(scratch, TILE * SEEN, 1);
     if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
     w.tile.q = take(scratch, u->d * TILE, 4);
     w.tile.dout = take(scratch, u->d * TILE, 4);
@@ -175,18 +177,19 @@ static void add_dbias(const mosaic_attention_unit *u, const workspace *w, int64_
 
 /* The tile against keys from..to - 1, which start `key` keys into the chunk. */
 static void work_block(const mosaic_attention_unit *u, const mosaic_attention_part *part,
-                       const workspace *w, span s)
+                       const workspace *w, const span *s)
 {
     const tile *t = &w->tile;
-    int64_t key = s.from - part->key_from, keys = s.to - s.from;
-    if (s.masked) make_mask(u, t->first, t->rows, s.from, keys, w->mask, t->vectors * VEC_LANES);
-    if (w->factors) make_factors(u, t->first, t->rows, s.from, keys, w->factors, TILE);
+    int64_t key = s->from - part->key_from, keys = s->to - s->from;
+    bool masked = s->hides || s->adds;
+    if (masked) make_mask(u, t->first, t->rows, s, w->seen, w->mask, t->vectors * VEC_LANES);
+    if (w->factors) make_factors(u, t->first, t->rows, s->from, keys, w->factors, TILE);
     switch (t->vectors) {
-    case 1: slants_of_vectors(1, w, key, keys, s.masked, part->dq, u->d); break;
-    case 2: slants_of_vectors(2, w, key, keys, s.masked, part->dq, u->d); break;
-    default: slants_of_vectors(3, w, key, keys, s.masked, part->dq, u->d); break;
+    case 1: slants_of_vectors(1, w, key, keys, masked, part->dq, u->d); break;
+    case 2: slants_of_vectors(2, w, key, keys, masked, part->dq, u->d); break;
+    default: slants_of_vectors(3, w, key, keys, masked, part->dq, u->d); break;
     }
-    if (u->dbias.data) add_dbias(u, w, s.from, keys);
+    if (u->dbias.data) add_dbias(u, w, s->from, keys);
     if (!part->dkv) return;
     float *dk = w->dk + key * w->columns, *dv = w->dv + key * w->columns;
     add_to_keys(dv, w->weights, t->dout_rows, w->columns, keys, t->rows);
@@ -254,7 +257,7 @@ static void close_chunk(const mosaic_attention_unit *u, const mosaic_attention_p
 }
 
 static void backward(const mosaic_attention_unit *u, const mosaic_attention_part *part,
-                     void *scratch)
+                     void *scratch, mosaic_attention_work *work)
 {
     char *at = scratch;
     workspace w = lay_out(u, part->key_to - part->key_from, &at);
@@ -267,7 +270,11 @@ static void backward(const mosaic_attention_unit *u, const mosaic_attention_part
             int64_t to = min_i64(j + BLOCK, part->key_to);
             extent e = extent_of(u, j, to);
             span s = visible(u, &w.tile.limits, &e, j, to);
-            if (s.from < s.to) work_block(u, part, &w, s);
+            int64_t pairs = look(u, r, w.tile.rows, &s, w.seen);
+            if (!pairs) continue;
+            work_block(u, part, &w, &s);
+            work->visible += pairs;
+            work->computed += w.tile.rows * (s.to - s.from);
         }
         if (part->dq) close_tile(u, &w.tile, u->accumulate || part->key_from > 0);
     }

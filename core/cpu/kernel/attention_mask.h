@@ -2,8 +2,9 @@
  * scores.
  *
  * Masks compare positions and document ids, so blocks of keys are told apart by the extents of
- * both: what no query of the tile sees is skipped, what all of them see needs no mask, and only the
- * rest gets one, added to the scores. Keys in any order are right; in order they are fast. */
+ * both, and what is left by looking at every pair: what no query of the tile sees is skipped, what
+ * all of them see needs no mask, and only the rest gets one, added to the scores. Keys in any order
+ * are right; in order they are fast. */
 #ifndef MOSAIC_CPU_ATTENTION_MASK_H
 #define MOSAIC_CPU_ATTENTION_MASK_H
 #include "attention_tile.h"
@@ -24,7 +25,8 @@ typedef struct {
 /* Keys from..to - 1, all of them that the tile can see and few others. */
 typedef struct {
     int64_t from, to;
-    bool masked; /* not every query sees every key, or something is added to scores */
+    bool hides; /* perhaps not every query sees every key */
+    bool adds;  /* something to the scores */
 } span;
 
 static inline limits limits_of(const mosaic_attention_unit *u, int64_t first, int64_t rows)
@@ -88,70 +90,98 @@ static inline bool key_seen(const mosaic_attention_unit *u, const limits *l, int
 static inline span visible(const mosaic_attention_unit *u, const limits *l, const extent *e,
                            int64_t from, int64_t to)
 {
-    span s = {from, to, u->keep.data || u->bias.data || u->slope};
-    if (!any_seen(u, l, e)) return (span){from, from, false};
+    span s = {from, to, u->keep.data, u->bias.data || u->slope};
+    if (!any_seen(u, l, e)) return (span){from, from, false, false};
     if (all_seen(u, l, e)) return s;
     while (s.to > from && !key_seen(u, l, s.to - 1)) s.to--;
     while (s.from < s.to && !key_seen(u, l, s.from)) s.from++;
     s.from = from + (s.from - from) / STEP * STEP;
     extent rest = extent_of(u, s.from, s.to);
-    s.masked = s.masked || !all_seen(u, l, &rest);
+    s.hides = s.hides || !all_seen(u, l, &rest);
     return s;
+}
+
+/* ---- every pair ----------------------------------------------------------------------------- */
+
+enum { SEEN = 128 /* keys of a block, at most */ };
+
+/* seen[j] <- does this query see key from + j? Returns how many it sees. */
+static inline int64_t look_row(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
+                               uint8_t *seen)
+{
+    for (int64_t j = 0; j < keys; j++) seen[j] = 1;
+    if (u->low) {
+        int64_t low = u->low[p.query], high = u->high[p.query];
+        const int64_t *position = u->k_position + from;
+        for (int64_t j = 0; j < keys; j++) seen[j] = position[j] >= low && position[j] <= high;
+    }
+    if (u->q_document) {
+        int64_t id = u->q_document[p.query * u->q_document_step];
+        const int64_t *ids = u->k_document + from * u->k_document_step;
+        for (int64_t j = 0; j < keys; j++) seen[j] &= ids[j * u->k_document_step] == id;
+    }
+    if (u->keep.data) {
+        const char *keep = u->keep.data + mosaic_rows_at(&u->keep, p.head, p.query, from);
+        if (u->keep.column == 1)
+            for (int64_t j = 0; j < keys; j++) seen[j] &= keep[j] != 0;
+        else
+            for (int64_t j = 0; j < keys; j++) seen[j] &= keep[j * u->keep.column] != 0;
+    }
+    int count = 0;
+    for (int64_t j = 0; j < keys; j++) count += seen[j];
+    return count;
+}
+
+/* How many pairs of rows first.. of the group and the span's keys there are to work on. Where these
+ * are not all pairs, seen (rows, SEEN) says which. */
+static inline int64_t look(const mosaic_attention_unit *u, int64_t first, int64_t rows, span *s,
+                           uint8_t *seen)
+{
+    int64_t keys = s->to - s->from, count = 0;
+    if (!s->hides || !keys) return rows * keys;
+    place p = place_of(u, first);
+    for (int64_t lane = 0; lane < rows; lane++, p = next_place(u, p))
+        count += look_row(u, p, s->from, keys, seen + lane * SEEN);
+    s->hides = count < rows * keys;
+    return count;
 }
 
 /* ---- masks ---------------------------------------------------------------------------------- */
 
-/* What is added to the scores, by lane: bias and slope. */
+/* mask (keys) <- what bias and slope add to the scores of one query. */
 static inline void add_extras(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
-                              float *mask, int64_t width)
+                              float *mask)
 {
-    float buffer[BUFFER];
     double per_unit = 1 / scaling_of(u->scale).unit;
     if (u->bias.data) {
+        float buffer[BUFFER];
         const float *x = floats_at(&u->bias, p.head, p.query, from, keys, buffer);
-        for (int64_t j = 0; j < keys; j++) mask[j * width] = (float)(x[j] * per_unit);
+        for (int64_t j = 0; j < keys; j++) mask[j] = (float)(x[j] * per_unit);
     }
     if (u->slope) {
         double slope = u->slope[p.head] * per_unit;
         const int64_t *position = u->k_position + from;
         for (int64_t j = 0; j < keys; j++)
-            mask[j * width] -= (float)(slope * (double)(u->q_position[p.query] - position[j]));
+            mask[j] -= (float)(slope * (double)(u->q_position[p.query] - position[j]));
     }
 }
 
-/* -infinity where this query does not see the key. */
-static inline void hide(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
-                        float *mask, int64_t width)
-{
-    if (u->low) {
-        int64_t low = u->low[p.query], high = u->high[p.query];
-        const int64_t *position = u->k_position + from;
-        for (int64_t j = 0; j < keys; j++)
-            if (position[j] < low || position[j] > high) mask[j * width] = -INFINITY;
-    }
-    if (u->q_document) {
-        int64_t id = u->q_document[p.query * u->q_document_step];
-        const int64_t *ids = u->k_document + from * u->k_document_step;
-        for (int64_t j = 0; j < keys; j++)
-            if (ids[j * u->k_document_step] != id) mask[j * width] = -INFINITY;
-    }
-    if (u->keep.data) {
-        const char *keep = u->keep.data + mosaic_rows_at(&u->keep, p.head, p.query, from);
-        for (int64_t j = 0; j < keys; j++)
-            if (!keep[j * u->keep.column]) mask[j * width] = -INFINITY;
-    }
-}
-
-/* mask (keys, width) for rows first.. of the group and keys from..; there is room for whole STEPs,
- * and what is beyond rows and keys is 0. */
+/* mask (keys, width) for rows first.. of the group and the span's keys; there is room for whole
+ * STEPs, and what is beyond rows and keys is 0. */
 static inline void make_mask(const mosaic_attention_unit *u, int64_t first, int64_t rows,
-                             int64_t from, int64_t keys, float *mask, int64_t width)
+                             const span *s, const uint8_t *seen, float *mask, int64_t width)
 {
-    for (int64_t i = 0; i < round_up(keys, STEP) * width; i++) mask[i] = 0;
+    int64_t keys = s->to - s->from;
     place p = place_of(u, first);
-    for (int64_t lane = 0; lane < rows; lane++, p = next_place(u, p)) {
-        add_extras(u, p, from, keys, mask + lane, width);
-        hide(u, p, from, keys, mask + lane, width);
+    for (int64_t lane = 0; lane < width; lane += 4) {
+        float row[4][SEEN] = {{0}};
+        for (int r = 0; r < 4 && lane + r < rows; r++, p = next_place(u, p), seen += SEEN) {
+            if (s->adds) add_extras(u, p, s->from, keys, row[r]);
+            for (int64_t j = 0; s->hides && j < keys; j++)
+                row[r][j] = seen[j] ? row[r][j] : -INFINITY;
+        }
+        columns_from_rows(mask + lane, width, (const float *[]){row[0], row[1], row[2], row[3]},
+                          round_up(keys, STEP));
     }
 }
 
