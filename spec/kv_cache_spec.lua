@@ -168,6 +168,37 @@ describe("KVCache", function()
     end)
   end)
 
+  it("computes a sharded prompt in chunks, by a ring over what the ranks hold", function()
+    local ids = mosaic.tensor({ 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5 }, { dtype = "i64" })
+    for _, mask in ipairs { { causal = true, window = { 6, 0 } }, { causal = true, documents = ids } } do
+      local case = new_case(19, { mask = mask, heads = 4, kv_heads = 2 })
+      each_world(function(comm)
+        for _, layout in ipairs { "contiguous", "zigzag", "striped", "indices" } do
+          local cache = new_cache(comm, case, { mask = { causal = true, window = mask.window } })
+          for _, count in ipairs { 8, 5, 1, 4 } do
+            local options = { comm = comm, layout = layout, axis = 1, indices = nil }
+            if layout == "indices" then options.indices = scrambled(count, comm.size) end
+            local first = cache:len() + 1
+            local function share(x, axis)
+              options.axis = axis
+              return mosaic.shard(x:narrow(axis, first, count), options)
+            end
+            cache:append(share(case.k, 3), share(case.v, 3), {
+              sharded = true, layout = layout, indices = options.indices,
+              documents = mask.documents and share(ids, 1),
+            })
+            local out, lse = cache:attend(share(case.q, 3), { sharded = true })
+            close(out, share(case.out, 3))
+            close(lse, share(case.lse, 3))
+          end
+          local last = mask.documents and { documents = { 5 } } or nil
+          cache:append(case.k:narrow(3, 19, 1), case.v:narrow(3, 19, 1), last)
+          close(cache:attend(case.q:narrow(3, 19, 1), last), case.out:narrow(3, 19, 1))
+        end
+      end)
+    end
+  end)
+
   it("forgets what a speculation got wrong", function()
     local wrong = fill({ 2, 1, 9, 3 }, { seed = 77 })
     each_world(function(comm)
@@ -328,8 +359,21 @@ describe("KVCache", function()
       refuses_attend("q has 6 rows, the cache holds 5", mosaic.ones { 1, 2, 6, 4 })
       refuses_attend("documents are missing, but the rows before have some", q)
       refuses_attend("documents must be i64 (1) or (1, 1), got i64 [1,2]", q, { documents = { 1, 2 } })
+      refuses_attend("a strategy is for sharded queries", q, { documents = { 2 }, strategy = "ring" })
+      refuses_attend("rank 0 sharded, rank 1 f32 [1,4,1,4]", first and mosaic.ones { 1, 4, 3, 4 } or q,
+        { sharded = first, documents = not first and { 2 } or nil })
+      refuses_attend("q has 2 rows, but this rank got 3 in the last append",
+        mosaic.ones { 1, 4, 2, 4 }, { sharded = true })
+      local share = mosaic.ones { 1, 4, first and 3 or 2, 4 }
+      refuses_attend("sharded queries have the documents of their rows", share,
+        { sharded = true, documents = { 1 } })
+      refuses_attend("strategy \"rinf\" is not one of", share, { sharded = true, strategy = "rinf" })
       refuses(cache, "ranks disagree on stay: rank 0 3, rank 1 4",
         function() cache:truncate(first and 3 or 4) end)
+      cache:truncate(4)
+      refuses_attend("those of the last append, and there was none since", mosaic.ones { 1, 4, 2, 4 },
+        { sharded = true })
+      cache:append(row:narrow(3, 1, 1), row:narrow(3, 1, 1), { documents = { 2 } })
       refuses(cache, "6 tokens are to stay, the cache holds 5", function() cache:truncate(6) end)
       refuses(cache, "n must be an integer of at least 0, got -1", function() cache:truncate(-1) end)
       local function refuses_new(text, changes)

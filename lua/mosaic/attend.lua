@@ -117,26 +117,6 @@ local function spread_documents(comm, mask, queries, keys)
   mask.documents = { q = q, k = ids.k == ids.q and q or all_ids(comm, ids.k, keys) }
 end
 
---- What one rank's tensors have besides rows.
-local function sizes_of(q, k, v)
-  local batch = 1
-  for axis = 1, q.ndim - 3 do batch = batch * q:size(axis) end
-  local bytes = q:element_size()
-  return {
-    batch = batch, heads = q.ndim > 2 and q:size(-3) or 1, kv_heads = k.ndim > 2 and k:size(-3) or 1,
-    d = v:size(-1), bytes = bytes, out_bytes = math.max(bytes, 4),
-  }
-end
-
-local announced = {}
-
-local function announce(wanted, comm)
-  local why = wanted.body.approximate
-  if not why or announced[wanted.name] or comm.rank > 0 then return end
-  announced[wanted.name] = true
-  io.stderr:write(("mosaic: strategy '%s' is approximate: %s\n"):format(wanted.name, why))
-end
-
 return function(q, k, v, options)
   local comm
   comm, options = complete(check.options("attend", options or {}, OPTIONS))
@@ -147,8 +127,7 @@ return function(q, k, v, options)
   local plan = Plan {
     comm = comm, queries = queries, keys = keys, mask = mask, options = wanted.options,
   }:with(options.whole)
-  if wanted.body.check then wanted.body.check(plan, sizes_of(q, k, v)) end
-  announce(wanted, comm)
+  strategy.check(wanted, q, k, v, plan)
   spread_documents(comm, mask, queries, keys)
   return wanted.body.attend(comm, q, k, v, plan)
 end

@@ -128,6 +128,9 @@ describe("MultiAxisAttention", function()
           for _, rows in ipairs { { 1, 3 }, { 4, 1 }, { 5, 1 } } do
             close(own:forward(x:narrow(2, unpack(rows)), { cache = cache }), expected:narrow(2, unpack(rows)))
           end
+          local prompt, options = own:kv_cache { batch = 6, mask = mask }, { axis = 2, comm = comm }
+          local y = own:forward(mosaic.shard(x, options), { cache = prompt, sharded = true })
+          close(mosaic.unshard(y, options), expected)
           fails("the mask of a cache is its own", function()
             own:forward(x:narrow(2, 1, 1), { cache = cache, mask = mask })
           end)

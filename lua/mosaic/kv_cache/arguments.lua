@@ -1,8 +1,7 @@
---- What the ranks bring to a K/V cache, checked on all of them before anything else is sent or kept.
+--- What a K/V cache is made of, and the checks that its methods share.
 local check = require "mosaic.check"
 local Deal = require "mosaic.kv_cache.deal"
 local masks = require "mosaic.mask"
-local partition = require "mosaic.partition"
 local state = require "mosaic.state"
 local Tensor = require "mosaic.tensor"
 
@@ -55,7 +54,7 @@ function arguments.new(cache, options)
 end
 
 --- t must be (batch, heads, rows, d) as the cache is, and cut off the tape.
-local function check_tensor(where, cache, name, t)
+function arguments.check_tensor(where, cache, name, t)
   if not Tensor.is(t) or t.ndim ~= 4 then
     check.fail("%s: %s must be a tensor (batch, heads, rows, head size), got %s", where, name,
       Tensor.is(t) and t:describe() or check.show(t))
@@ -72,7 +71,7 @@ local function check_tensor(where, cache, name, t)
 end
 
 --- Ids for `rows` rows, or none, as the cache has them.
-local function check_documents(where, cache, ids, rows)
+function arguments.check_documents(where, cache, ids, rows)
   local used = cache.store.tensors.documents ~= nil
   if cache.deal.rows > 0 and used ~= (ids ~= nil) then
     check.fail("%s: documents are %s, but the rows before have %s", where, ids and "given" or "missing",
@@ -86,84 +85,6 @@ local function check_documents(where, cache, ids, rows)
       ids:describe())
   end
   return ids and ids:size(1) or "none"
-end
-
---- A number that differs for different index lists (by all but chance).
-local function fingerprint(indices)
-  local hash = 0
-  for _, list in ipairs(indices or {}) do
-    hash = (hash * 31 + #list) % 2147483647
-    for _, row in ipairs(list) do hash = (hash * 31 + row) % 2147483647 end
-  end
-  return hash
-end
-
-local function check_append(where, cache, k, v, options)
-  check.options(where, options, { "sharded", "layout", "indices", "first", "documents" })
-  check_tensor(where, cache, "k", k)
-  check_tensor(where, cache, "v", v)
-  if k:size(2) ~= cache.kv_heads or v:size(2) ~= cache.kv_heads or v:size(3) ~= k:size(3) then
-    check.fail("%s: k is %s and v is %s, the cache has %d key/value heads", where, k:describe(),
-      v:describe(), cache.kv_heads)
-  end
-  local held, first = cache.deal.rows, options.first
-  if first ~= nil and first ~= held + 1 then
-    check.fail("%s: the first row is to be number %s, but the cache holds %d", where, check.show(first), held)
-  end
-  return {
-    held = held, rows = options.sharded and "sharded" or k:size(3),
-    layout = options.layout and check.one_of(where, "layout", options.layout, partition.LAYOUTS)
-      or options.indices and "indices" or cache.deal.layout,
-    indices = fingerprint(options.indices),
-    documents = check_documents(where, cache, options.documents, k:size(3)),
-  }, { brings = k:size(3) }
-end
-
---- Fails on every rank where one rank's rows do not fit. Returns how many rows each rank brings.
-function arguments.append(cache, k, v, options)
-  local where, counts = "KVCache: append", {}
-  local rows = cache.comm:together(where, function()
-    return check_append(where, cache, k, v, options)
-  end)
-  for r, row in ipairs(rows) do counts[r] = row.brings end
-  return counts
-end
-
---- Who gets which of the new rows (see Deal:parts), given how many each rank brings.
-function arguments.parts(cache, counts, options)
-  local total = 0
-  for _, count in ipairs(counts) do total = total + count end
-  local layout = options.layout or options.indices and "indices"
-  local parts = cache.deal:parts(options.sharded and total or counts[1], {
-    layout = layout, indices = options.indices, counts = options.sharded and counts or nil,
-  })
-  for r = 1, options.sharded and cache.comm.size or 0 do
-    if Deal.count_of(parts[r]) ~= counts[r] then
-      check.fail("KVCache: append: rank %d brings %d rows, but layout '%s' of %d on %d ranks gives it %d",
-        r - 1, counts[r], layout or cache.deal.layout, total, cache.comm.size, Deal.count_of(parts[r]))
-    end
-  end
-  return parts
-end
-
-local function check_attend(where, cache, q, options)
-  check.options(where, options, { "documents" })
-  check_tensor(where, cache, "q", q)
-  if q:size(2) % cache.kv_heads ~= 0 then
-    check.fail("%s: q is %s, whose heads are not a multiple of %d key/value heads", where, q:describe(),
-      cache.kv_heads)
-  elseif q:size(3) > cache.deal.rows then
-    check.fail("%s: q has %d rows, the cache holds %d: append keys and values first", where, q:size(3),
-      cache.deal.rows)
-  end
-  local documents = check_documents(where, cache, options.documents, q:size(3))
-  return { held = cache.deal.rows, q = q:describe(), documents = documents }
-end
-
---- Fails on every rank where one rank's queries do not fit.
-function arguments.attend(cache, q, options)
-  local where = "KVCache: attend"
-  cache.comm:together(where, function() return check_attend(where, cache, q, options) end)
 end
 
 --- Fails on every rank unless all forget the same rows.

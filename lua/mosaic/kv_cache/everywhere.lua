@@ -1,8 +1,9 @@
 --- Partial results (out, lse) of all ranks become the whole one on every rank, in log2(p) rounds.
 --
 -- In round i a rank exchanges what it has with the one whose number differs in bit i, and both merge,
--- the lower rank's part first, so that all end up with the same bits. Ranks beyond the largest power of
--- two (p = 2^i + extra) first give theirs to the rank 2^i below and get the result in the end.
+-- the lower rank's part first, so that all end up with the same bits even where a device fuses products
+-- and sums. Ranks beyond the largest power of two (p = 2^i + extra) first give theirs to the rank 2^i below
+-- and get the result in the end.
 -- With S bytes of out and lse, a rank sends log2(p) S when p is a power of two; else the last `extra`
 -- ranks send S, the first `extra` ones (i + 1) S and those between i S. To gather all parts on every
 -- rank would take (p - 1) S.

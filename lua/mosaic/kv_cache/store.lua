@@ -55,7 +55,7 @@ function Store:append(values, count)
   self.rows = rows
 end
 
---- Keeps only the rows at these places (runs { first, 1, count } in ascending order), moved together.
+--- Keeps only the rows at these places (pieces { first, 1, count }, ascending), moved together.
 function Store:keep(places)
   local in_front = #places == 0 or #places == 1 and places[1][1] == 1
   local index = create.runs(places)
@@ -65,10 +65,9 @@ function Store:keep(places)
   self.rows = index:size(1)
 end
 
---- The rows in use of one of the tensors: a view. `last`: only so many of the newest.
-function Store:get(name, last)
-  local t, count = self.tensors[name], last or self.rows
-  return t and t:narrow(AXES[name], self.rows - count + 1, count)
+--- The rows in use of one of the tensors: a view.
+function Store:get(name)
+  return self.tensors[name]:narrow(AXES[name], 1, self.rows)
 end
 
 return Store

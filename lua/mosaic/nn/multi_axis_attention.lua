@@ -12,6 +12,7 @@
 local attend = require "mosaic.attend"
 local check = require "mosaic.check"
 local class = require "mosaic.class"
+local context = require "mosaic.context"
 local initial = require "mosaic.nn.initial"
 local KVCache = require "mosaic.kv_cache"
 local linear = require "mosaic.tensor.matmul".linear
@@ -135,7 +136,10 @@ local function decode(layer, q, k, v, options)
   if options.mask then check.fail "MultiAxisAttention: forward: the mask of a cache is its own" end
   local cache, shape = options.cache, q.shape
   local function flat(t) return t:flatten(1, 2):to(cache.dtype) end
-  cache:append(flat(k), flat(v), { sharded = options.sharded, layout = options.sharded and layer.layout })
+  cache:append(flat(k), flat(v), options.sharded and {
+    sharded = true, indices = layer.indices,
+    layout = layer.layout or not layer.indices and context.current().layout or nil,
+  })
   return (cache:attend(flat(q), { sharded = options.sharded })):view(shape)
 end
 

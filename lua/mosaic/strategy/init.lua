@@ -85,6 +85,33 @@ function strategy.get(wanted)
   return { body = body, name = shown, options = options, text = strategy.describe(name, options) }
 end
 
+--- What one rank's tensors have besides rows.
+local function sizes_of(q, k, v)
+  local batch = 1
+  for axis = 1, q.ndim - 3 do batch = batch * q:size(axis) end
+  local bytes = q:element_size()
+  return {
+    batch = batch, heads = q.ndim > 2 and q:size(-3) or 1, kv_heads = k.ndim > 2 and k:size(-3) or 1,
+    d = v:size(-1), bytes = bytes, out_bytes = math.max(bytes, 4),
+  }
+end
+
+local announced = {}
+
+local function announce(wanted, comm)
+  local why = wanted.body.approximate
+  if not why or announced[wanted.name] or comm.rank > 0 then return end
+  announced[wanted.name] = true
+  io.stderr:write(("mosaic: strategy '%s' is approximate: %s\n"):format(wanted.name, why))
+end
+
+--- Before a strategy runs for a user: fails on every rank where it cannot be exact for this plan, and says
+-- once, on rank 0, if it is approximate by nature.
+function strategy.check(wanted, q, k, v, plan)
+  if wanted.body.check then wanted.body.check(plan, sizes_of(q, k, v)) end
+  announce(wanted, plan.comm)
+end
+
 --- Runs a strategy inside another (or attend): the plan, as this strategy is to see it.
 function strategy.run(wanted, comm, q, k, v, plan)
   local found = strategy.get(wanted)
