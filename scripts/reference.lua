@@ -6,8 +6,8 @@
 -- to its bound. Exit status 0 only when every bound holds. Cases are told by the names of their
 -- tensors (cases.lua), their parameters come from the file's metadata.
 local here = arg[0]:match "^(.*)reference%.lua$" or "scripts/"
-package.path = table.concat({ here .. "?.lua", here .. "../examples/?.lua", here .. "../lua/?.lua",
-  here .. "../lua/?/init.lua", package.path }, ";")
+package.path = table.concat({ here .. "?.lua", here .. "../?.lua", here .. "../examples/?.lua",
+  here .. "../lua/?.lua", here .. "../lua/?/init.lua", package.path }, ";")
 
 local cases = require "reference.cases"
 

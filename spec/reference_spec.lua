@@ -2,6 +2,7 @@
 local dense = require "spec.support.dense"
 local files = require "spec.support.files"
 local fill = require "spec.support.fill"
+local infini = require "spec.support.infini"
 local mosaic = require "mosaic"
 local program = require "spec.support.program"
 
@@ -106,16 +107,32 @@ describe("the reference check", function()
     end
   end)
 
+  it("compares Infini-attention with its sequential definition", function()
+    local case, tensors = { segment = 4, update = "delta" }, {}
+    for i, name in ipairs { "q", "k", "v", "dout" } do
+      case[name] = fill({ 2, 11, 3 }, { seed = i, dtype = "f32" })
+    end
+    case.beta = fill({ 2 }, { seed = 5, dtype = "f32" })
+    local truth = infini(case)
+    for _, name in ipairs { "q", "k", "v", "dout", "beta" } do tensors["delta." .. name] = case[name] end
+    for _, name in ipairs { "out", "dq", "dk", "dv" } do
+      tensors["delta." .. name] = f64(truth[name], case.q.shape)
+    end
+    tensors["delta.dbeta"], tensors.segment = f64(truth.dbeta, { 2 }), mosaic.tensor({ 4 }, { dtype = "i64" })
+    local folder = folder_with(tensors, {})
+    assert.matches("own/delta +f64 .- of 1%.0e%-10 .-f32 .- ok\n1 within bounds", reference(folder).out)
+    tensors["delta.dbeta"]:set(2, truth.dbeta[2] + 1e-8)
+    mosaic.save(folder .. "/own.safetensors", tensors)
+    assert.matches("own/delta +f64 .-%(dbeta, .-FAILED", reference(folder).out)
+  end)
+
   it("skips what needs a later strategy, and refuses what it does not know", function()
     local tensors, metadata = {}, {}
     add_case(tensors, metadata, "fine", KINDS[3])
     add_case(tensors, metadata, "later", { "dilated", {}, {}, {} })
-    add_case(tensors, metadata, "memory", KINDS[3])
-    tensors["memory.beta"] = mosaic.zeros { 2 }
     local run = reference(folder_with(tensors, metadata))
     assert.equal(0, run.status)
     assert.matches("own/later +skipped: needs dilated", run.out)
-    assert.matches("own/memory +skipped: needs infini", run.out)
     add_case(tensors, metadata, "odd", { "diagonal", {}, {}, {} })
     run = reference(folder_with(tensors, metadata))
     assert.equal(1, run.status)

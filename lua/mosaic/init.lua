@@ -30,6 +30,7 @@ local MODULES = {
   wire = "mosaic.wire",
   MultiAxisAttention = "mosaic.nn.multi_axis_attention",
   rotate = "mosaic.rotate", move = "mosaic.move",
+  infini_attention = "mosaic.infini",
   partition = "mosaic.partition", data = "mosaic.data", nn = "mosaic.nn", optim = "mosaic.optim",
   check = "mosaic.check", class = "mosaic.class", clock = "mosaic.clock", terminal = "mosaic.terminal",
 }

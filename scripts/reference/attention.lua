@@ -34,12 +34,6 @@ local function run_ring(t, kind, comm, layout)
   return results
 end
 
---- One unit in the last place of an f32 of this size.
-local function ulp(x)
-  local _, exponent = math.frexp(x)
-  return 2 ^ (math.max(exponent, -125) - 24)
-end
-
 --- For each result the error of the plain f32 implementation.
 local function plain_errors(case, kind)
   local r = plain(case.get "q", case.get "k", case.get "v", case.get "dout", kind)
@@ -58,7 +52,7 @@ local function bounds_of(case, kind)
   return {
     f64 = function() return function(scale) return 1e-10 * scale end end,
     f32 = function(name)
-      return function(scale) return 2 * errors[name] + 4 * ulp(scale) end
+      return function(scale) return 2 * errors[name] + 4 * measure.ulp(scale) end
     end,
   }
 end

@@ -1,7 +1,7 @@
 --- The cases in a folder of safetensors files, told by the names of their tensors; `P.` is the case's
 -- name, and may be missing where a file has only one:
 --   P.q, P.k, P.v, P.dout, P.out       attention; metadata[P] is a JSON object with its parameters
---   the same with P.beta               infini
+--   the same with P.beta               infini; "segment" is its parameter or a tensor of the file
 --   P.x, P.y, P.train_rows, P.logits   nanotabpfn: one forward and backward pass
 --   P.x, P.y, P.train_rows, P.loss     training: several steps, one batch each
 -- A file with decoder.linear1.weight holds the weights of a model.
@@ -76,6 +76,8 @@ local function make_case(file, files, prefix, kind)
     kind = kind, name = name,
     title = file.name:gsub("%.safetensors$", "") .. (name ~= "" and "/" .. name or ""),
     get = function(suffix) return file.tensors[prefix .. suffix] end,
+    --- A tensor that all cases of the file have in common.
+    shared = function(suffix) return file.tensors[suffix] end,
     --- Tensors whose names start with prefix .. start, by the rest of the name.
     all = function(start)
       local found = {}

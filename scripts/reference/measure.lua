@@ -21,6 +21,12 @@ function measure.largest(values)
   return largest
 end
 
+--- One unit in the last place of an f32 of this size.
+function measure.ulp(x)
+  local _, exponent = math.frexp(x)
+  return 2 ^ (math.max(exponent, -125) - 24)
+end
+
 --- |got - expected| less half a unit in the last place of what the reference is stored in; infinite
 -- for a NaN and unless both are the same infinity.
 local function difference(got, expected, stored)

@@ -62,7 +62,9 @@ end
 function strategy.describe(name, options)
   local parts = {}
   for option, value in pairs(options) do
-    if type(value) == "table" then value = strategy.describe("", value) end
+    if type(value) == "table" then
+      value = getmetatable(value) and check.show(value) or strategy.describe("", value) -- a tensor, a list
+    end
     local text = type(value) == "function" and "function" or tostring(value)
     parts[#parts + 1] = type(option) == "number" and text or ("%s=%s"):format(option, text)
   end
