@@ -522,15 +522,17 @@ MOSAIC_API mosaic_status mosaic_cross_entropy_backward(mosaic_tensor *dlogits,
 /* Rows of floats with a byte per element and a scale per row, for messages. */
 typedef enum {
     MOSAIC_ROW_FP8,  /* e4m3: sign, 4 bits of exponent, 3 of mantissa; the scale a power of two */
-    MOSAIC_ROW_INT8, /* -127 ... 127; the scale is the largest magnitude over 127, in 17 bits */
+    MOSAIC_ROW_INT8, /* -127 ... 127; the scale is the largest magnitude over 127, rounded up to 17
+                        bits, of bf16 and f16 to a power of two */
 } mosaic_row_format;
 
 enum { MOSAIC_ROW_SCALE_BYTES = 4 };
 
 /* payload u8 (..., d + 4) <- the rows of x (..., d): d bytes, then the scale (f32). Each value is
- * the nearest that scale times a byte's number can be, of two the even one. Rows hold finite
- * numbers of at most 2^127 (otherwise it fails and names the row), scales are at least 2^-126. In
- * f32 and f64 decoded rows are exact, and encode to the bytes that they came from. */
+ * the nearest that scale times a byte's number can be, of two the even one. Decoded rows are exact
+ * in the dtype that x had, and encode to the bytes that they came from. A row holds finite numbers
+ * of at most 2^127 (f16: 61440), otherwise it fails and names the row; scales are at least 2^-126.
+ */
 MOSAIC_API mosaic_status mosaic_quantize(mosaic_tensor *payload, const mosaic_tensor *x,
                                          mosaic_row_format format);
 MOSAIC_API mosaic_status mosaic_dequantize(mosaic_tensor *out, const mosaic_tensor *payload,

@@ -113,12 +113,17 @@ typedef struct {
 /* ---- rows of n elements as n bytes and a scale ------------------------------------------------
  */
 
-#define MOSAIC_ROW_LIMIT 0x1p127 /* decoded values stay finite */
+typedef struct {
+    mosaic_row_format format;
+    int64_t n;
+    int scale_bits; /* of an int8 scale */
+    double limit;   /* of the magnitudes: what they become is finite */
+} mosaic_quantize_row;
 
 #define MOSAIC_QUANTIZE_KERNELS(T, suffix)                                                         \
     /* returns the largest magnitude; if that is not within the limit, there is no payload */      \
-    T (*encode_##suffix)(mosaic_row_format format, int64_t n, uint8_t * payload, const T *x);      \
-    void (*decode_##suffix)(mosaic_row_format format, int64_t n, T * out, const uint8_t *payload);
+    T (*encode_##suffix)(const mosaic_quantize_row *c, uint8_t *payload, const T *x);              \
+    void (*decode_##suffix)(const mosaic_quantize_row *c, T *out, const uint8_t *payload);
 
 typedef struct {
     MOSAIC_QUANTIZE_KERNELS(float, f32)

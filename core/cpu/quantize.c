@@ -7,11 +7,19 @@
 #include "rows.h"
 
 typedef struct {
-    mosaic_row_format format;
-    int64_t n;
+    mosaic_quantize_row row;
     bool wide;                  /* f64 */
     atomic_int_least64_t wrong; /* the first row that does not fit the format */
 } call;
+
+/* x: the floats. Above 15/16 2^16 the nearest value can be 2^16, which f16 does not have. */
+static call make_call(const mosaic_tensor *x, mosaic_row_format format)
+{
+    double limit = x->dtype == MOSAIC_DTYPE_F16 ? 61440 : 0x1p127;
+    int bits = mosaic_dtype_is_half(x->dtype) ? 1 : 17;
+    return (call){
+        {format, x->size[x->ndim - 1], bits, limit}, x->dtype == MOSAIC_DTYPE_F64, INT64_MAX};
+}
 
 static int64_t rows_of(const mosaic_tensor *t)
 {
@@ -24,7 +32,7 @@ static mosaic_status walk(const mosaic_tensor *out, const mosaic_tensor *in, mos
                           call *c)
 {
     const mosaic_tensor *tensors[] = {out, in};
-    return mosaic_rows(2, 1, tensors, mosaic_rows_grain(rows_of(in), c->n), body, c);
+    return mosaic_rows(2, 1, tensors, mosaic_rows_grain(rows_of(in), c->row.n), body, c);
 }
 
 static void note_wrong(call *c, int64_t row)
@@ -43,9 +51,9 @@ static void encode_rows(void *context, int64_t first, int64_t rows, char *const 
     for (int64_t r = 0; r < rows; r++) {
         uint8_t *payload = (uint8_t *)data[0] + r * step[0];
         double largest =
-            c->wide ? kernels->encode_f64(c->format, c->n, payload, (double *)data[1] + r * step[1])
-                    : kernels->encode_f32(c->format, c->n, payload, (float *)data[1] + r * step[1]);
-        if (!(largest <= MOSAIC_ROW_LIMIT)) note_wrong(c, first + r);
+            c->wide ? kernels->encode_f64(&c->row, payload, (double *)data[1] + r * step[1])
+                    : kernels->encode_f32(&c->row, payload, (float *)data[1] + r * step[1]);
+        if (!(largest <= c->row.limit)) note_wrong(c, first + r);
     }
 }
 
@@ -67,22 +75,21 @@ static double largest_of(const mosaic_tensor *x, int64_t row)
     return largest;
 }
 
-static mosaic_status refuse(const mosaic_tensor *x, int64_t row, mosaic_row_format format)
+static mosaic_status refuse(const mosaic_tensor *x, const call *c)
 {
     char place[MOSAIC_PLACE_ROOM];
-    mosaic_place_print(place, x->ndim - 1, x->size, row);
-    return mosaic_fail(MOSAIC_EINVAL,
-                       "quantize: row %s of %s holds %g, %s carries finite numbers up to 2^127",
-                       place, mosaic_tensor_describe(x), largest_of(x, row),
-                       format == MOSAIC_ROW_INT8 ? "int8" : "fp8");
+    mosaic_place_print(place, x->ndim - 1, x->size, c->wrong);
+    return mosaic_fail(MOSAIC_EINVAL, "quantize: row %s of %s holds %g, %s carries numbers up to %g",
+                       place, mosaic_tensor_describe(x), largest_of(x, c->wrong),
+                       c->row.format == MOSAIC_ROW_INT8 ? "int8" : "fp8", c->row.limit);
 }
 
 mosaic_status mosaic_cpu_quantize(const mosaic_tensor *payload, const mosaic_tensor *x,
                                   mosaic_row_format format)
 {
-    call c = {format, x->size[x->ndim - 1], x->dtype == MOSAIC_DTYPE_F64, INT64_MAX};
+    call c = make_call(x, format);
     MOSAIC_TRY(walk(payload, x, encode_rows, &c));
-    return c.wrong == INT64_MAX ? MOSAIC_OK : refuse(x, c.wrong, format);
+    return c.wrong == INT64_MAX ? MOSAIC_OK : refuse(x, &c);
 }
 
 /* ---- decoding ------------------------------------------------------------------------------- */
@@ -96,15 +103,15 @@ static void decode_rows(void *context, int64_t first, int64_t rows, char *const 
     for (int64_t r = 0; r < rows; r++) {
         const uint8_t *payload = (const uint8_t *)data[1] + r * step[1];
         if (c->wide)
-            kernels->decode_f64(c->format, c->n, (double *)data[0] + r * step[0], payload);
+            kernels->decode_f64(&c->row, (double *)data[0] + r * step[0], payload);
         else
-            kernels->decode_f32(c->format, c->n, (float *)data[0] + r * step[0], payload);
+            kernels->decode_f32(&c->row, (float *)data[0] + r * step[0], payload);
     }
 }
 
 mosaic_status mosaic_cpu_dequantize(const mosaic_tensor *out, const mosaic_tensor *payload,
                                     mosaic_row_format format)
 {
-    call c = {format, out->size[out->ndim - 1], out->dtype == MOSAIC_DTYPE_F64, INT64_MAX};
+    call c = make_call(out, format);
     return walk(out, payload, decode_rows, &c);
 }

@@ -4,12 +4,12 @@
 --   local received = wire.decode(payload, "int8", k.dtype)
 --   local same = wire.round(k, "int8")               both at once, differentiable
 --
--- Formats: "bf16" (2 bytes an element), "fp8" (e4m3) and "int8" (1 byte an element and a scale of 4 bytes
--- for each row of the last axis). The owner of a row encodes it once, and everyone computes with what it
+-- Formats: "bf16" (2 bytes an element; f16 stays as it is), "fp8" (e4m3) and "int8" (1 byte an element and
+-- a scale of 4 bytes for each row of the last axis). The owner of a row encodes it once, and everyone computes with what it
 -- decodes to, the owner too: so the result does not depend on the number of ranks. The gradient passes
 -- through the rounding unchanged, and travels in full precision.
+-- Decoding is exact in x's dtype, so rows that were rounded once can travel any number of times.
 -- Rows that fp8 and int8 cannot carry (inf, NaN, more than 2^127) are errors; bf16 keeps inf and NaN.
--- Decoding is exact in f32 and f64, so that encoding once more changes nothing.
 local check = require "mosaic.check"
 local create = require "mosaic.tensor.create"
 local Function = require "mosaic.autograd.function"
@@ -25,8 +25,8 @@ end
 
 --- The tensor that travels for x (..., rows, d): its sizes, but for the last.
 function wire.encode(x, format)
-  if wire.check("wire.encode", format) == "bf16" then return x:to "bf16" end
-  return x:quantize(format)
+  if wire.check("wire.encode", format) ~= "bf16" then return x:quantize(format) end
+  return x.dtype == "f16" and x or x:to "bf16"
 end
 
 --- What the receivers compute with, in the dtype of the tensor that was encoded.

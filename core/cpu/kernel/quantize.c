@@ -1,8 +1,9 @@
 /* quantize.c - rows as bytes with a scale, and back.
  *
- * Encoding what was decoded gives the same bytes, because decoded values are exact: an int8 scale
- * has 17 bits, so that its product with 7 more fits f32, and an fp8 scale is a power of two (a
- * mantissa of its own would not make an fp8 number more precise). */
+ * Encoding what was decoded gives the same bytes, because decoded values are exact in the dtype
+ * that they had: an int8 scale has 17 bits, so that its product with 7 more fits f32, and for rows
+ * of bf16 and f16, as every fp8 scale, is a power of two (a mantissa of its own would not make an
+ * fp8 number more precise). */
 #include <math.h>
 #include <string.h>
 
@@ -10,12 +11,12 @@
 
 #define SMALLEST 0x1p-126 /* scale: products stay exact; rows below 2^-127 become 0 */
 
-/* largest / 127, rounded up to 17 bits. */
-static float int8_scale(double largest)
+/* largest / 127, rounded up to so many bits. */
+static float int8_scale(double largest, int bits)
 {
     int exponent;
     double fraction = frexp(largest / 127, &exponent);
-    return (float)fmax(ldexp(ceil(fraction * 0x1p17), exponent - 17), SMALLEST);
+    return (float)fmax(ldexp(ceil(ldexp(fraction, bits)), exponent - bits), SMALLEST);
 }
 
 /* The smallest power of two that brings `largest`, rounded to 4 bits, to 448 = 14/16 2^9 or less.

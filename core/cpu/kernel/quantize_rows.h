@@ -64,25 +64,26 @@ static void NAME(to_fp8)(int64_t n, uint8_t *restrict out, const REAL *restrict 
     for (int64_t i = 0; i < n; i++) out[i] = (uint8_t)NAME(fp8)(x[i] * inverse);
 }
 
-static REAL NAME(encode)(mosaic_row_format format, int64_t n, uint8_t *payload, const REAL *x)
+static REAL NAME(encode)(const mosaic_quantize_row *c, uint8_t *payload, const REAL *x)
 {
-    REAL largest = NAME(row_largest)(n, x);
-    if (!(largest <= (REAL)MOSAIC_ROW_LIMIT)) return largest;
-    float scale = format == MOSAIC_ROW_INT8 ? int8_scale(largest) : fp8_scale(largest);
-    memcpy(payload + n, &scale, sizeof scale);
-    (format == MOSAIC_ROW_INT8 ? NAME(to_int8) : NAME(to_fp8))(n, payload, x, scale);
+    bool whole = c->format == MOSAIC_ROW_INT8;
+    REAL largest = NAME(row_largest)(c->n, x);
+    if (!(largest <= c->limit)) return largest;
+    float scale = whole ? int8_scale(largest, c->scale_bits) : fp8_scale(largest);
+    memcpy(payload + c->n, &scale, sizeof scale);
+    (whole ? NAME(to_int8) : NAME(to_fp8))(c->n, payload, x, scale);
     return largest;
 }
 
-static void NAME(decode)(mosaic_row_format format, int64_t n, REAL *restrict out,
+static void NAME(decode)(const mosaic_quantize_row *c, REAL *restrict out,
                          const uint8_t *restrict payload)
 {
     float scale;
-    memcpy(&scale, payload + n, sizeof scale);
-    if (format == MOSAIC_ROW_INT8)
-        for (int64_t i = 0; i < n; i++) out[i] = (REAL)(int8_t)payload[i] * scale;
+    memcpy(&scale, payload + c->n, sizeof scale);
+    if (c->format == MOSAIC_ROW_INT8)
+        for (int64_t i = 0; i < c->n; i++) out[i] = (REAL)(int8_t)payload[i] * scale;
     else
-        for (int64_t i = 0; i < n; i++) out[i] = (REAL)fp8_value(payload[i]) * scale;
+        for (int64_t i = 0; i < c->n; i++) out[i] = (REAL)fp8_value(payload[i]) * scale;
 }
 
 #undef SHIFT

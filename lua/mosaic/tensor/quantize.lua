@@ -11,15 +11,15 @@ local function number_of(where, format)
 end
 
 --- u8 (..., d + 4) for the rows of (..., d): d bytes, then the scale. Format "fp8" (e4m3) or "int8".
--- Each value is the nearest one that the row's scale allows; a row with inf, NaN or more than 2^127 is
--- an error.
+-- Each value is the nearest one that the row's scale allows; a row with inf, NaN or more than 2^127 (f16:
+-- 61440) is an error.
 function Tensor:quantize(format)
   local c = Tensor.blank()
   check.call("mosaic_quantize", c, self.c, number_of("quantize", format))
   return Tensor.wrap(c)
 end
 
---- The rows that quantize made bytes of: exact in f32 (default) and f64, rounded in bf16 and f16.
+--- The rows that quantize made bytes of: exact in the dtype that they had, f32 by default.
 function Tensor:dequantize(format, dtype)
   local c = Tensor.blank()
   check.call("mosaic_dequantize", c, self.c, number_of("dequantize", format),
