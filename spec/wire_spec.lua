@@ -2,6 +2,7 @@ local mosaic = require "mosaic"
 local close = require "spec.support.close"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
+local worlds = require "spec.support.worlds"
 
 local wire = mosaic.wire
 
@@ -73,6 +74,173 @@ describe("wire", function()
     fails("quantize: row 2 of f64 [2,2] holds inf", function()
       x:set(2, 1, math.huge)
       wire.round(x, "int8")
+    end)
+  end)
+end)
+
+describe("messages with a wire format", function()
+  --- Values and gradient of a movement must be those of the same movement of rounded rows.
+  local function same_as_rounded(comm, format, move)
+    local function run(x, wire_format)
+      x = x:detach():requires_grad_()
+      local y = move(x, wire_format)
+      y:backward(fill(y.shape, { seed = comm.rank }))
+      return y:flat(), x.grad:flat()
+    end
+    local x = fill({ 3, 2 + comm.rank, 5 }, { seed = 10 + comm.rank })
+    local values, gradient = run(x, format)
+    local rounded, expected = run(wire.round(x, format), nil)
+    assert.same(rounded, values)
+    assert.same(expected, gradient)
+  end
+
+  it("carry rounded rows, and gradients as they are", function()
+    for _, format in ipairs(wire.FORMATS) do
+      worlds(function(comm)
+        same_as_rounded(comm, format, function(x, w) return comm:all_gather(x, 2, nil, { wire = w }) end)
+        same_as_rounded(comm, format, function(x, w)
+          local right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+          return comm:sendrecv(x, right, left, { 3, 2 + left, 5 }, { wire = w })
+        end)
+        same_as_rounded(comm, format, function(x, w)
+          return comm:all_to_all(x, { split_axis = 1, concat_axis = 2, wire = w })
+        end)
+        same_as_rounded(comm, format, function(x, w)
+          local counts = {}
+          for r = 1, comm.size do counts[r] = 1 + r end
+          local have = mosaic.partition.new {
+            rows = comm.size * (comm.size + 3) / 2, ranks = comm.size, counts = counts,
+          }
+          local want = have:united { { 0, comm.size - 1 }, { 0 }, {} }
+          for r = 4, comm.size do want.lists[r] = { { 1, 1, 2 } } end
+          want.ranks = comm.size
+          return mosaic.move(comm, x, 2, have, want, w)
+        end)
+      end, { 3, 5 })
+    end
+  end)
+
+  it("count the bytes of the format", function()
+    mosaic.virtual(3, function(comm)
+      local x = fill({ 4, 6, 10 }, { dtype = "f32" })
+      for format, row in pairs { bf16 = 20, fp8 = 14, int8 = 14 } do
+        comm:reset_counters()
+        comm:all_gather(x, 2, { 6, 6, 6 }, { wire = format })
+        assert.equal(2 * 24 * row, comm:counters("all_gather").bytes_sent)
+        assert.equal(row, wire.bytes(format, 10, 4))
+      end
+      assert.equal(40, wire.bytes(nil, 10, 4))
+    end)
+  end)
+
+  it("keep rows whole", function()
+    local comm, x = mosaic.comm.world(), fill { 2, 3 }
+    fails("all_gather: with wire = 'fp8' rows travel whole, but axis 2 of f64 [2,3] is the rows' own",
+      function() comm:all_gather(x, 2, nil, { wire = "fp8" }) end)
+    fails("all_to_all: with wire = 'int8' rows travel whole, but axis 2",
+      function() comm:all_to_all(x, { split_axis = 1, concat_axis = -1, wire = "int8" }) end)
+    fails("sendrecv: wire \"int9\" is not one of bf16, fp8, int8",
+      function() comm:sendrecv(x, 0, 0, nil, { wire = "int9" }) end)
+    fails("wire.encode: expected rows of floats, got i64 [3]",
+      function() comm:sendrecv(mosaic.arange(1, 3), 0, 0, nil, { wire = "bf16" }) end)
+  end)
+end)
+
+describe("attend with a wire format", function()
+  local ROWS, D = 13, 6
+
+  --- Everyone's out and gradients, of attention over k and v as they are or rounded beforehand.
+  local function run(size, options, rounded)
+    return mosaic.virtual(size, function(comm)
+      local shard = { axis = 2, comm = comm, layout = options.layout }
+      local function leaf(seed) return mosaic.shard(fill({ 2, ROWS, D }, { seed = seed }), shard) end
+      local q, k, v = leaf(1), leaf(2), leaf(3)
+      if rounded then k, v = wire.round(k, options.wire), wire.round(v, options.wire) end
+      for _, t in ipairs { q, k, v } do t:requires_grad_() end
+      local out, lse = mosaic.attend(q, k, v, {
+        comm = comm, strategy = options.strategy, layout = options.layout, mask = options.mask,
+        wire = not rounded and options.wire or nil,
+      })
+      out:backward(mosaic.shard(fill({ 2, ROWS, D }, { seed = 4 }), shard))
+      local results = { out = out, lse = lse:unsqueeze(-1), dq = q.grad, dk = k.grad, dv = v.grad }
+      for name, t in pairs(results) do results[name] = mosaic.unshard(t, shard) end
+      return results
+    end)[1]
+  end
+
+  it("gives what exact attention gives for rounded keys and values, on any number of ranks", function()
+    for _, format in ipairs(wire.FORMATS) do
+      for _, mask in ipairs { {}, { causal = true }, { prefix = 7 } } do
+        local truth = run(1, { strategy = "local", wire = format, mask = mask }, true)
+        for _, strategy in ipairs { "ring", { "ring", directions = 2 } } do
+          for size, layout in pairs { "contiguous", "striped", "zigzag", "contiguous" } do
+            local options = { strategy = strategy, layout = layout, wire = format, mask = mask }
+            local results = run(size, options)
+            for name, t in pairs(truth) do close(results[name], t) end
+            assert.same(run(size, options, true).out:flat(), results.out:flat()) -- nothing is rounded twice
+          end
+        end
+      end
+    end
+  end)
+
+  it("differs from exact attention by about as much as its rows do", function()
+    local exact = run(3, { strategy = "ring" }).out
+    for format, bound in pairs { bf16 = 0.004, int8 = 0.01, fp8 = 0.06 } do
+      local difference = (run(3, { strategy = "ring", wire = format }).out - exact):abs():max():item()
+      assert(difference > bound / 50 and difference < bound, ("%s: %g"):format(format, difference))
+    end
+  end)
+
+  it("sends the format's bytes round the ring, forward and backward", function()
+    local function bytes(format)
+      return mosaic.virtual(4, function(comm)
+        local x = fill({ 2, 5, 16 }, { dtype = "f32", requires_grad = true })
+        comm:reset_counters()
+        local out = mosaic.attend(x, x, x, { comm = comm, strategy = "ring", wire = format })
+        local forward = comm:counters("sendrecv").bytes_sent
+        out:sum():backward()
+        return { forward, comm:counters("sendrecv").bytes_sent - forward }
+      end)[1]
+    end
+    local blocks, gradients = 3 * 2 * 2 * 5, 3 * 2 * 2 * 5 * 16 * 4 -- 3 steps, k and v, 2 heads, 5 rows
+    for format, row in pairs { bf16 = 32, int8 = 20, fp8 = 20 } do
+      assert.same({ blocks * row, blocks * row + gradients }, bytes(format))
+      local plan = { comm = { size = 4, rank = 0 }, wire = format, options = {}, mask = {},
+        queries = mosaic.partition.new { rows = 20, ranks = 4 } }
+      plan.keys = plan.queries
+      assert.equal(blocks * row, mosaic.strategy.get("ring").body.volume(plan,
+        { batch = 1, heads = 2, kv_heads = 2, d = 16, bytes = 4 }))
+    end
+    assert.same({ blocks * 64, blocks * 64 + gradients }, bytes())
+  end)
+
+  it("works inside a layer", function()
+    local function output(format)
+      mosaic.manual_seed(5)
+      local layer = mosaic.MultiAxisAttention {
+        embed_dim = 8, num_heads = 2, attention_axis = 1, backend = "ring", wire = format, dtype = "f64",
+      }
+      return layer:forward(fill { 7, 8 })
+    end
+    local difference = (output "int8" - output()):abs():max():item()
+    assert(difference > 1e-5 and difference < 0.02, difference)
+  end)
+
+  it("refuses on every rank what one rank cannot send", function()
+    mosaic.virtual(3, function(comm)
+      local x = fill({ 2, 3, 4 }, { dtype = "f32" })
+      local function refuses(text, options)
+        options.comm = comm
+        comm:reset_counters()
+        fails(text, function() mosaic.attend(x, x, x, options) end)
+        assert.equal(0, comm:counters("sendrecv").calls)
+      end
+      refuses("ranks disagree on wire: rank 0 int8, rank 1 fp8",
+        { wire = comm.rank == 1 and "fp8" or "int8" })
+      refuses("attend: wire \"int4\" is not one of bf16, fp8, int8", { wire = "int4" })
+      if comm.rank == 1 then x:set(2, 3, 1, math.huge) end
+      refuses("quantize: row [2,3] of f32 [2,3,4] holds inf, int8 carries numbers up to", { wire = "int8" })
     end)
   end)
 end)

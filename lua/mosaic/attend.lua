@@ -7,6 +7,7 @@
 -- out (..., heads, n, d) and lse (..., heads, n), equal to attention on one rank.
 -- options: strategy (a name, a function or a table, see strategy/init.lua; default "ring", "local" on one
 -- rank), comm, layout and indices (a list per rank, or { q = lists, k = lists }; defaults: mosaic.init's);
+-- wire = "bf16", "fp8" or "int8": keys and values are rounded to it and travel so (wire.lua);
 -- as for mosaic.sdpa: scale, dropout, head_from, batch_from, batch_total, and mask, with documents for this
 -- rank's rows, keep and bias for this rank's queries and all keys.
 local check = require "mosaic.check"
@@ -19,11 +20,13 @@ local Plan = require "mosaic.plan"
 local state = require "mosaic.state"
 local strategy = require "mosaic.strategy"
 local Tensor = require "mosaic.tensor"
+local wire = require "mosaic.wire"
 
 local WHOLE = { "scale", "dropout", "head_from", "batch_from", "batch_total" } -- as for mosaic.sdpa
-local OPTIONS = { "strategy", "comm", "layout", "indices", "mask", unpack(WHOLE) }
+local OPTIONS = { "strategy", "comm", "layout", "indices", "mask", "wire", unpack(WHOLE) }
 
---- What this rank brings, checked as far as it can tell alone.
+--- What this rank brings, checked as far as it can tell alone: { mask in its normal form, strategy, k and v
+-- as everyone will see them }.
 local function prepare(q, k, v, options)
   for name, t in pairs { q = q or false, k = k or false, v = v or false } do
     if not Tensor.is(t) or t.ndim < 2 then
@@ -37,7 +40,11 @@ local function prepare(q, k, v, options)
   if scale ~= nil and not (type(scale) == "number" and math.abs(scale) < math.huge) then
     check.fail("attend: scale must be a finite number, got %s", check.show(scale))
   end
-  return mask, strategy.get(options.strategy)
+  if options.wire ~= nil then
+    wire.check(options.wire, "attend")
+    k, v = wire.round(k, options.wire), wire.round(v, options.wire)
+  end
+  return { mask = mask, strategy = strategy.get(options.strategy), k = k, v = v }
 end
 
 --- The shape without its row axis, as text: what ranks must agree on.
@@ -58,33 +65,31 @@ local function fingerprint(indices)
 end
 
 --- What all ranks must have in common, and what each has for itself.
-local function facts(q, k, v, mask, wanted, options)
+local function facts(q, brought, options)
+  local k, v = brought.k, brought.v
   return {
-    error = "none", q = frame(q), k = frame(k), v = frame(v), mask = masks.describe(mask),
+    error = "none", q = frame(q), k = frame(k), v = frame(v), mask = masks.describe(brought.mask),
     layout = options.layout, scale = options.whole.scale or "default",
     dropout = options.whole.dropout and strategy.describe("dropout", options.whole.dropout) or nil,
-    strategy = wanted.text,
+    strategy = brought.strategy.text, wire = options.wire,
     indices = fingerprint(options.q_indices) + fingerprint(options.k_indices),
     recording = state.current.recording,
   }, { queries = q:size(-2), keys = k:size(-2) }
 end
 
 --- Fails on every rank, before anything else is sent, where one rank's arguments are wrong or the ranks'
--- do not belong together. Returns the mask in its normal form, the strategy and every rank's rows.
+-- do not belong together. Returns what prepare gave, and every rank's rows.
 local function agree(comm, q, k, v, options)
-  if comm.size == 1 then
-    local mask, wanted = prepare(q, k, v, options)
-    return mask, wanted, { q:size(-2) }, { k:size(-2) }
-  end
-  local ok, mask, wanted = pcall(prepare, q, k, v, options)
-  local reason = not ok and tostring(mask):gsub("^[^\n]-:%d+: ", "", 1)
+  if comm.size == 1 then return prepare(q, k, v, options), { q:size(-2) }, { k:size(-2) } end
+  local ok, brought = pcall(prepare, q, k, v, options)
+  local reason = not ok and tostring(brought):gsub("^[^\n]-:%d+: ", "", 1)
   local same, own = { error = reason }, nil
-  if ok then same, own = facts(q, k, v, mask, wanted, options) end
+  if ok then same, own = facts(q, brought, options) end
   local rows = comm:agree("attend", same, own)
   if not ok then check.fail("%s", reason) end
   local queries, keys = {}, {}
   for i, row in ipairs(rows) do queries[i], keys[i] = row.queries, row.keys end
-  return mask, wanted, queries, keys
+  return brought, queries, keys
 end
 
 --- The local strategy never sends, so it needs no one, and all its rows are in order.
@@ -98,7 +103,7 @@ local function complete(options)
     strategy = options.strategy or (comm.size == 1 and "local" or "ring"),
     layout = options.layout or indices and "indices" or alone and "contiguous" or context.current().layout,
     q_indices = indices and indices.q or indices, k_indices = indices and indices.k or indices,
-    mask = options.mask, whole = whole,
+    mask = options.mask, wire = options.wire, whole = whole,
   }
 end
 
@@ -120,14 +125,15 @@ end
 return function(q, k, v, options)
   local comm
   comm, options = complete(check.options("attend", options or {}, OPTIONS))
-  local mask, wanted, query_counts, key_counts = agree(comm, q, k, v, options)
+  local brought, query_counts, key_counts = agree(comm, q, k, v, options)
   local queries = partition.of_counts("attend: queries", query_counts, options.layout, options.q_indices)
   local keys = partition.of_counts("attend: keys", key_counts, options.layout, options.k_indices)
+  local mask, wanted = brought.mask, brought.strategy
   masks.check_columns("attend", mask, keys.rows)
   local plan = Plan {
-    comm = comm, queries = queries, keys = keys, mask = mask, options = wanted.options,
+    comm = comm, queries = queries, keys = keys, mask = mask, wire = options.wire, options = wanted.options,
   }:with(options.whole)
   strategy.check(wanted, q, k, v, plan)
   spread_documents(comm, mask, queries, keys)
-  return wanted.body.attend(comm, q, k, v, plan)
+  return wanted.body.attend(comm, q, brought.k, brought.v, plan)
 end

@@ -1,11 +1,11 @@
 --- Rows go from the ranks that have them to the ranks that want them, in one all-to-all.
 --
---   move(comm, x, axis, have, want) -> the rows of want:pieces(comm.rank), in that order
+--   move(comm, x, axis, have, want, wire) -> the rows of want:pieces(comm.rank), in that order
 --
 -- x holds the rows have:pieces(comm.rank) along `axis`. have and want are placements over comm's ranks; of
 -- a row that several ranks have, the lowest one sends it. A row may be wanted by any number of ranks, and
 -- a rank may want rows of any others or none. What a rank wants of its own rows is not sent. Backward goes
--- the opposite way and sums over all that wanted a row.
+-- the opposite way and sums over all that wanted a row. With `wire` (wire.lua) rows travel in that format.
 local ffi = require "ffi"
 local check = require "mosaic.check"
 local create = require "mosaic.tensor.create"
@@ -89,13 +89,14 @@ local function take(x, axis, places)
   return x:narrow(axis, first, #places)
 end
 
-return function(comm, x, axis, have, want)
+return function(comm, x, axis, have, want, wire)
   local last = math.max(last_row(have), last_row(want))
   local owner, place = directory(have, last)
   local send_places, send_sizes = outgoing(want, comm.rank, owner, place)
   local places, sizes = incoming(want, comm.rank, owner)
   local arrived = comm:all_to_all(take(x, axis, send_places), {
     split_axis = axis, concat_axis = axis, split_sizes = send_sizes, concat_sizes = sizes,
+    wire = wire,
   })
   return take(arrived, axis, places)
 end

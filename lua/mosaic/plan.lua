@@ -6,6 +6,7 @@
 --                   global position, keep and bias have this rank's queries and all keys by position
 --   scale           of the products; nil: 1/sqrt(d)
 --   dropout, head_from, batch_from, batch_total   as for mosaic.sdpa, of this rank's q
+--   wire            nil, or the format that K/V are to travel in (wire.lua); they are rounded to it already
 --   options         what the strategy's table said
 --
 -- Masks compare global positions, so a strategy never asks which layout or mask is in force: it takes

@@ -54,20 +54,20 @@ function Rotation:each_lane(step, body)
 end
 
 --- Starts sending tensors; the requests go into `sent`.
-function Rotation:send(tensors, to, tag, sent)
+function Rotation:send(tensors, to, tag, sent, wire)
   for i, x in ipairs(tensors) do
-    sent[#sent + 1] = self.comm:sendrecv(x, to, nil, nil, { tag = tag + i - 1, async = true })
+    sent[#sent + 1] = self.comm:sendrecv(x, to, nil, nil, { tag = tag + i - 1, async = true, wire = wire })
   end
 end
 
 --- Starts receiving tensors like these but with `rows` rows; returns a function that waits for them.
-function Rotation:receive(like, rows, from, tag, dtype)
+function Rotation:receive(like, rows, from, tag, dtype, wire)
   local requests = {}
   for i, x in ipairs(like) do
     local shape = x.shape
     shape[#shape - 1] = rows
     requests[i] = self.comm:sendrecv(nil, nil, from, shape,
-      { tag = tag + i - 1, dtype = dtype or x.dtype, async = true })
+      { tag = tag + i - 1, dtype = dtype or x.dtype, async = true, wire = wire })
   end
   return function()
     local tensors = {}
@@ -78,18 +78,18 @@ end
 
 --- Passes on the blocks of `step` and returns a function that waits for those of the next one.
 function Rotation:pass(blocks, own, step, sent)
-  local arriving = {}
+  local arriving, wire = {}, self.plan.wire
   self:each_lane(step, function(leg, lane, _, _, next_place)
     if step == 0 and leg.last > 0 then
       local range = leg.ranges[self.number]
       blocks[lane] = {}
       for i, x in ipairs(own) do blocks[lane][i] = x:narrow(-2, range[1], range[2]):contiguous() end
     end
-    if step < leg.last then self:send(blocks[lane], next_place, LANE * lane + BLOCK, sent) end
+    if step < leg.last then self:send(blocks[lane], next_place, LANE * lane + BLOCK, sent, wire) end
   end)
   self:each_lane(step + 1, function(leg, lane, _, previous)
     if step < leg.last then
-      arriving[lane] = self:receive(own, leg.ranges[self.number][2], previous, LANE * lane + BLOCK)
+      arriving[lane] = self:receive(own, leg.ranges[self.number][2], previous, LANE * lane + BLOCK, nil, wire)
     end
   end)
   return function()

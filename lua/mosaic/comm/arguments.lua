@@ -2,6 +2,7 @@
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local Tensor = require "mosaic.tensor"
+local wire = require "mosaic.wire"
 
 local arguments = {}
 
@@ -17,6 +18,19 @@ end
 
 function arguments.options(where, options)
   return check.options(where, options or {}, ASYNC)
+end
+
+--- The format that rows are to travel in (wire.lua), or nil. Only whole rows can: the axes along which x is
+-- cut and joined (0-based) are not the last.
+function arguments.wire(where, options, x, ...)
+  if options.wire == nil then return nil end
+  for _, axis in ipairs { ... } do
+    if axis == x.ndim - 1 then
+      check.fail("%s: with wire = '%s' rows travel whole, but axis %d of %s is the rows' own", where,
+        wire.check(options.wire, where), axis + 1, x:describe())
+    end
+  end
+  return wire.check(options.wire, where)
 end
 
 --- The C number of a reduction, one of `names`; the mean is a sum.

@@ -1,5 +1,7 @@
 --- Collectives that move parts of tensors between ranks: they return new tensors and are differentiable.
--- Sizes are lists with one entry per rank (rank 0 first). Axes count from 1.
+-- Sizes are lists with one entry per rank (rank 0 first). Axes count from 1. all_gather and all_to_all (and
+-- sendrecv) take wire = "bf16", "fp8" or "int8": rows (the last axis) travel in that format (wire.lua),
+-- their gradients as they are.
 local check = require "mosaic.check"
 local Comm = require "mosaic.comm.class"
 local arguments = require "mosaic.comm.arguments"
@@ -17,11 +19,12 @@ local function scatter_back(call, g) return call.comm:gather(g, call.axis, call.
 function Comm:all_gather(x, axis, sizes, options)
   local where = "all_gather"
   local at = check.axis(where, axis or 1, arguments.tensor(where, x).ndim)
-  options = arguments.options(where, options)
+  options = check.options(where, options or {}, { "async", "wire" })
+  local format = arguments.wire(where, options, x, at)
   sizes = arguments.sizes_along(self, where, x, at + 1, sizes)
   local c_sizes = self:check_sizes(where, "sizes", sizes)
-  local call = record.begin(self, where, x, all_gather_back, { axis = at + 1, sizes = sizes })
-  return record.run(call, options, call.out, x.c, at, c_sizes, call.mark)
+  local call = record.begin(self, where, x, all_gather_back, { axis = at + 1, sizes = sizes, wire = format })
+  return record.run(call, options, call.out, record.outgoing(call, x), at, c_sizes, call.mark)
 end
 
 --- What each rank sends along the split axis, and what it gets along the concatenated one.
@@ -42,23 +45,25 @@ end
 
 --- Every rank cuts x along split_axis and sends part r to rank r; what arrives is joined along
 -- concat_axis in rank order. options: split_axis, concat_axis, split_sizes (default: even parts),
--- concat_sizes (what each rank sends to this one; default: they ask), async.
+-- concat_sizes (what each rank sends to this one; default: they ask), async, wire.
 function Comm:all_to_all(x, options)
   local where = "all_to_all"
   arguments.tensor(where, x)
   options = check.options(where, options or {},
-    { "split_axis", "concat_axis", "split_sizes", "concat_sizes", "async" })
+    { "split_axis", "concat_axis", "split_sizes", "concat_sizes", "async", "wire" })
   local ndim = x.ndim
   local split = check.axis(where, check.option(where, options, "split_axis", "integer"), ndim)
   local concat = check.axis(where, check.option(where, options, "concat_axis", "integer"), ndim)
+  local format = arguments.wire(where, options, x, split, concat)
   local cut, joined = exchange_sizes(self, where, x, options, split + 1, concat + 1)
   local c_cut = self:check_sizes(where, "split_sizes", cut)
   local c_joined = self:check_sizes(where, "concat_sizes", joined)
   local inverse = {
     split_axis = concat + 1, concat_axis = split + 1, split_sizes = joined, concat_sizes = cut,
   }
-  local call = record.begin(self, where, x, all_to_all_back, { inverse = inverse })
-  return record.run(call, options, call.out, x.c, split, c_cut, concat, c_joined, call.mark)
+  local call = record.begin(self, where, x, all_to_all_back, { inverse = inverse, wire = format })
+  local outgoing = record.outgoing(call, x)
+  return record.run(call, options, call.out, outgoing, split, c_cut, concat, c_joined, call.mark)
 end
 
 --- root's x on every rank. The others give a tensor of the same shape and dtype.

@@ -5,9 +5,11 @@ local check = require "mosaic.check"
 local state = require "mosaic.state"
 local create = require "mosaic.tensor.create"
 local Tensor = require "mosaic.tensor"
+local arguments = require "mosaic.comm.arguments"
 local Comm = require "mosaic.comm.class"
 local record = require "mosaic.comm.record"
 local Request = require "mosaic.comm.request"
+local wire = require "mosaic.wire"
 
 local BACKWARD = 32768 -- added to the tag on the way back
 
@@ -59,14 +61,16 @@ end
 
 --- The C view that will hold what arrives; size 0 where nothing does.
 local function new_result(x, from, shape, options)
-  if from and not shape and x and not options.dtype then -- the usual case, in a hurry
+  if from and not shape and x and not options.dtype and not options.wire then -- the usual case, in a hurry
     local c = Tensor.blank()
     check.call("mosaic_tensor_new", c, x.c.dtype, x.c.ndim, x.c.size, nil)
     return c
   end
   local like = from and (shape or x and x.shape) or not from and { 0 }
   if not like then check.fail "sendrecv: the shape of what arrives is missing" end
-  return create.empty { dtype = options.dtype or x and x.dtype, unpack(like) }.c
+  local dtype = options.dtype or x and x.dtype
+  if options.wire and from then like, dtype = wire.form(options.wire, like, dtype or "f32") end
+  return create.empty { dtype = dtype, unpack(like) }.c
 end
 
 local exchange
@@ -82,20 +86,24 @@ end
 --- sendrecv on checked arguments.
 function exchange(comm, x, to, from, shape, tag, options)
   local call = record.begin(comm, "sendrecv", to and x or nil, sendrecv_back,
-    { to = to, from = from, tag = tag, out = new_result(x, from, shape, options) })
+    { to = to, from = from, tag = tag, out = new_result(x, from, shape, options), wire = options.wire })
   call.shape = call.node and x and x.shape
-  return record.run(call, options, call.out, from or -1, to and x.c or nil, to or -1, tag, call.mark)
+  local outgoing = to and record.outgoing(call, x) or nil
+  call.dtype, call.wire = options.dtype or x and x.dtype, from and call.wire -- of what arrives
+  return record.run(call, options, call.out, from or -1, outgoing, to or -1, tag, call.mark)
 end
 
 --- Sends x to rank `to` while receiving from rank `from`; returns what arrived. Either rank may be nil.
--- `shape` is that of the arriving tensor (default: x's); its dtype is x's, or options.dtype.
+-- `shape` is that of the arriving tensor (default: x's); its dtype is x's, or options.dtype. Also tag, async
+-- and, on both ranks, wire: rows travel in that format (wire.lua), their gradient as it is.
 function Comm:sendrecv(x, to, from, shape, options)
   local where = "sendrecv"
   if x ~= nil or to then check_tensor(where, x) end
   if to then self:check_rank(where, "to", to) end
   if from then self:check_rank(where, "from", from) end
   local tag
-  options, tag = check_options(where, options, "dtype")
+  options, tag = check_options(where, options, "dtype", "wire")
+  arguments.wire(where, options)
   return exchange(self, x, to, from, shape, tag, options)
 end
 

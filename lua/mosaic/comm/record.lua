@@ -15,6 +15,7 @@ local tape = require "mosaic.autograd.tape"
 local create = require "mosaic.tensor.create"
 local Tensor = require "mosaic.tensor"
 local Request = require "mosaic.comm.request"
+local wire = require "mosaic.wire"
 
 local LAST_FLOAT = C.MOSAIC_DTYPE_F16
 local WANTS, SILENT = 1, 2 -- marks on messages: "my input wants a gradient", "I do not record"
@@ -49,6 +50,7 @@ end
 local function finish(call, arrived)
   local out = Tensor.wrap(call.out)
   call.out = nil
+  if call.wire then out = wire.decode(out, call.wire, call.dtype) end
   attach(call, arrived, out)
   return call.after and call.after(call, out) or out
 end
@@ -68,6 +70,13 @@ function record.begin(comm, name, x, backward, fields)
   call.mark = edge and WANTS or (recording or not differs) and 0 or SILENT
   call.out = call.out or Tensor.blank()
   return call
+end
+
+--- The C view of what goes out for x: x itself or, where call.wire names a format, its encoding.
+function record.outgoing(call, x)
+  if not call.wire then return x.c end
+  call.dtype = x.dtype
+  return wire.encode(x, call.wire).c
 end
 
 --- Starts it: the C function mosaic_comm_`call.name` (or call.operation) with these arguments. Returns the

@@ -26,7 +26,7 @@ local MultiAxisAttention = class("MultiAxisAttention", Module)
 
 local OPTIONS = {
   "embed_dim", "num_heads", "num_kv_heads", "attention_axis", "axes", "backend", "causal", "bias",
-  "layout", "indices", "comm", "scale", "dtype", "device", "generator",
+  "layout", "indices", "comm", "scale", "wire", "dtype", "device", "generator",
 }
 
 local CACHE_OPTIONS = { "batch", "comm", "capacity", "dtype", "layout", "block_size", "mask" }
@@ -57,8 +57,9 @@ end
 
 --- options: embed_dim, num_heads and attention_axis (number, or a name in `axes`) are required.
 -- backend: a strategy's name or function (default "local"); layout, indices, comm: how the axis is
--- sharded (defaults: mosaic.init's); causal; bias (true); num_kv_heads (num_heads); scale
--- (1/sqrt(d)); dtype, device, generator for the parameters.
+-- sharded (defaults: mosaic.init's); wire: the format that keys and values travel in (mosaic.wire);
+-- causal; bias (true); num_kv_heads (num_heads); scale (1/sqrt(d)); dtype, device, generator for the
+-- parameters.
 function MultiAxisAttention:init(options)
   check.options("MultiAxisAttention", options, OPTIONS)
   self.embed_dim, self.num_heads = positive(options, "embed_dim"), positive(options, "num_heads")
@@ -72,7 +73,7 @@ function MultiAxisAttention:init(options)
     check.fail("MultiAxisAttention: causal must be true or false, got %s", check.show(self.causal))
   end
   self.layout, self.indices, self.comm = options.layout, options.indices, options.comm
-  self.scale = options.scale
+  self.scale, self.wire = options.scale, options.wire
   self:make_parameters(options)
 end
 
@@ -158,7 +159,7 @@ function MultiAxisAttention:forward(x, options)
   local q, k, v = unpack(packed:split({ heads, kv_heads, kv_heads }, 3))
   local out = options.cache and decode(self, q, k, v, options) or attend(q, k, v, {
     strategy = self.backend, comm = self.comm, layout = self.layout, indices = self.indices,
-    mask = self:mask_of(options), scale = self.scale,
+    mask = self:mask_of(options), scale = self.scale, wire = self.wire,
   })
   return self.out_proj:forward(out:to(x.dtype):permute(1, 4, 2, 3, 5):reshape(x.shape))
 end

@@ -8,6 +8,7 @@
 local check = require "mosaic.check"
 local Course = require "mosaic.course"
 local rotate = require "mosaic.rotate"
+local wire = require "mosaic.wire"
 
 local function singles(size)
   local groups = {}
@@ -35,6 +36,7 @@ return {
 
   volume = function(plan, sizes)
     local course = Course(plan, singles(plan.comm.size), plan.options.directions)
-    return 2 * course:rows_sent(plan.comm.rank, 1) * sizes.batch * sizes.kv_heads * sizes.d * sizes.bytes
+    return 2 * course:rows_sent(plan.comm.rank, 1) * sizes.batch * sizes.kv_heads
+      * wire.bytes(plan.wire, sizes.d, sizes.bytes)
   end,
 }

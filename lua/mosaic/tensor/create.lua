@@ -20,11 +20,6 @@ function create.dtype(where, name)
   return ENUM[check.one_of(where, "dtype", name or "f32", DTYPES)]
 end
 
---- Bytes of an element.
-function create.bytes(where, name)
-  return tonumber(C.mosaic_dtype_bytes(create.dtype(where, name)))
-end
-
 local function holds(range, value)
   return value % 1 == 0 and value >= range[1] and value < range[2]
 end
