@@ -15,6 +15,7 @@ local comms = require "mosaic.comm"
 local context = require "mosaic.context"
 local create = require "mosaic.tensor.create"
 local masks = require "mosaic.mask"
+local numbers = require "mosaic.numbers"
 local partition = require "mosaic.partition"
 local Plan = require "mosaic.plan"
 local state = require "mosaic.state"
@@ -36,10 +37,9 @@ local function prepare(q, k, v, options)
   end
   local mask = masks.normal("attend", options.mask)
   masks.check_rows("attend", mask, q:size(-2), k:size(-2))
-  local scale = options.whole.scale
-  if scale ~= nil and not (type(scale) == "number" and math.abs(scale) < math.huge) then
-    check.fail("attend: scale must be a finite number, got %s", check.show(scale))
-  end
+  numbers.scale("attend", options.whole.scale)
+  numbers.dropout("attend", options.whole.dropout)
+  numbers.place("attend", options.whole)
   if options.wire ~= nil then
     wire.check(options.wire, "attend")
     k, v = wire.round(k, options.wire), wire.round(v, options.wire)

@@ -150,8 +150,8 @@ end
 
 local sdpa = Function("sdpa", {
   forward = function(ctx, q, k, v, _, options)
-    local out, lse = attention.forward(q, k, v, options)
     ctx.options = options
+    local out, lse = attention.forward(q, k, v, options)
     ctx:save("q", q)
     ctx:save("k", k)
     ctx:save("v", v)
@@ -161,10 +161,9 @@ local sdpa = Function("sdpa", {
   end,
   backward = function(ctx, dout, dlse)
     dout = dout or zeros_like(ctx.out)
-    local options = { bias_gradient = ctx.needs[4] }
-    for _, name in ipairs(OPTIONS) do options[name] = ctx.options[name] end
     local delta = attention.delta(dout, ctx.out, dlse)
-    return attention.backward(dout, ctx.lse, delta, ctx.q, ctx.k, ctx.v, options)
+    ctx.options.bias_gradient = ctx.needs[4]
+    return attention.backward(dout, ctx.lse, delta, ctx.q, ctx.k, ctx.v, ctx.options)
   end,
 })
 
@@ -172,7 +171,11 @@ local sdpa = Function("sdpa", {
 function attention.sdpa(q, k, v, options)
   options = check.options("sdpa", options or {}, OPTIONS)
   expect_tensors("sdpa", { "q", "k", "v" }, q, k, v)
-  return sdpa(q, k, v, options.mask and options.mask.bias, options)
+  local own = { mask = masks.normal("sdpa", options.mask) } -- what the caller changes later stays out
+  for _, name in ipairs(OPTIONS) do
+    if own[name] == nil then own[name] = options[name] end
+  end
+  return sdpa(q, k, v, own.mask.bias, own)
 end
 
 local merge = Function("merge", {

@@ -4,6 +4,7 @@
 -- new table in which window is { left, right }, documents { q = ids, k = ids }, and lists are tensors.
 local check = require "mosaic.check"
 local create = require "mosaic.tensor.create"
+local state = require "mosaic.state"
 local Tensor = require "mosaic.tensor"
 
 local mask = {}
@@ -51,7 +52,14 @@ function normal.documents(where, value)
   }
 end
 
-function normal.alibi(where, value) return mask.as_tensor(where, "mask.alibi", value, "f64") end
+--- Slopes have no gradient, so wanting one is an error.
+function normal.alibi(where, value)
+  local slopes = mask.as_tensor(where, "mask.alibi", value, "f64")
+  if not (slopes.requires_grad and state.current.recording) then return slopes end
+  check.fail("%s: mask.alibi %s wants a gradient, but has none: use a score function of the slopes, or "
+    .. "detach them", where, slopes:describe())
+end
+
 function normal.keep(where, value) return expect_tensor(where, "mask.keep", value) end
 function normal.bias(where, value) return expect_tensor(where, "mask.bias", value) end
 

@@ -1,7 +1,7 @@
 /* attention.c - attention on one thread, as a share of the multiply-adds that the core can do.
  *
  * Prints one JSON object a line: {"name", "value" (GFLOP/s), "unit", "peer", "peer_value" (the peak
- * measured around it), "ratio"}. Forward counts 4 nq nk d, backward 10 nq nk d, for visible pairs.
+ * measured around it), "ratio"}. Forward counts 4 d, backward 10 d for each visible pair.
  * Thread CPU time; the median of several ratios, each with its own peak, since clocks drift.
  *
  *   gcc -O2 -Icore scripts/bench/attention.c -o build/bench_attention -Lbuild -lmosaic -lm
@@ -72,16 +72,20 @@ typedef struct {
     int64_t batch, heads, nq, nk, d;
     bool causal, bias;
     int calls; /* in one measurement */
+    double dropout;
+    int64_t keep; /* side of the blocks of which every eighth is kept; 0: all are */
 } shape;
 
 static const shape shapes[] = {
-    {"attention N=4096 d=24", 1, 1, 4096, 4096, 24, false, false, 1},
-    {"attention N=4096 d=64", 1, 1, 4096, 4096, 64, false, false, 1},
-    {"attention N=4096 d=128", 1, 1, 4096, 4096, 128, false, false, 1},
-    {"attention causal N=4096 d=64", 1, 1, 4096, 4096, 64, true, false, 1},
-    {"attention bias N=1024 d=64", 1, 1, 1024, 1024, 64, false, true, 2},
-    {"attention table rows 150x75 d=24", 48, 4, 150, 75, 24, false, false, 1},
-    {"attention table features 6x6 d=24", 1200, 4, 6, 6, 24, false, false, 1},
+    {"attention N=4096 d=24", 1, 1, 4096, 4096, 24, false, false, 1, 0, 0},
+    {"attention N=4096 d=64", 1, 1, 4096, 4096, 64, false, false, 1, 0, 0},
+    {"attention N=4096 d=128", 1, 1, 4096, 4096, 128, false, false, 1, 0, 0},
+    {"attention causal N=4096 d=64", 1, 1, 4096, 4096, 64, true, false, 1, 0, 0},
+    {"attention bias N=1024 d=64", 1, 1, 1024, 1024, 64, false, true, 2, 0, 0},
+    {"attention dropout N=4096 d=64", 1, 1, 4096, 4096, 64, false, false, 1, 0.1, 0},
+    {"attention keep 1/8 N=4096 d=64", 1, 1, 4096, 4096, 64, false, false, 1, 0, 256},
+    {"attention table rows 150x75 d=24", 48, 4, 150, 75, 24, false, false, 1, 0, 0},
+    {"attention table features 6x6 d=24", 1200, 4, 6, 6, 24, false, false, 1, 0, 0},
 };
 
 enum { Q, K, V, OUT, LSE, DOUT, DELTA, DQ, DK, DV, TENSORS };
@@ -108,6 +112,19 @@ static void make(mosaic_tensor *t, const shape *s, int64_t rows, unsigned seed)
     free(values);
 }
 
+/* u8 (nq, nk) */
+static void make_keep(mosaic_tensor *t, const shape *s)
+{
+    double *values = malloc((size_t)(s->nq * s->nk) * sizeof *values);
+    if (!values) exit(1);
+    for (int64_t i = 0; i < s->nq; i++)
+        for (int64_t j = 0; j < s->nk; j++)
+            values[i * s->nk + j] = (i / s->keep + j / s->keep) % 8 == 0;
+    check(mosaic_tensor_new(t, MOSAIC_DTYPE_U8, 2, (int64_t[]){s->nq, s->nk}, NULL));
+    check(mosaic_tensor_write_f64(t, values, s->nq * s->nk));
+    free(values);
+}
+
 static void forward(mosaic_tensor *t, const mosaic_attention_options *o)
 {
     check(mosaic_attention(&t[OUT], &t[LSE], &t[Q], &t[K], &t[V], o));
@@ -118,6 +135,16 @@ static void backward(mosaic_tensor *t, const mosaic_attention_options *o)
     check(mosaic_attention_delta(&t[DELTA], &t[DOUT], &t[OUT], NULL));
     check(mosaic_attention_backward(&t[DQ], &t[DK], &t[DV], NULL, &t[DOUT], &t[LSE], &t[DELTA],
                                     &t[Q], &t[K], &t[V], o, false));
+}
+
+/* How many pairs the masks let through. */
+static double count_pairs(mosaic_tensor *t, const mosaic_attention_options *o)
+{
+    mosaic_attention_work before, after;
+    mosaic_attention_work_read(&before);
+    forward(t, o);
+    mosaic_attention_work_read(&after);
+    return (double)(after.visible - before.visible);
 }
 
 static int by_value(const void *a, const void *b)
@@ -157,12 +184,13 @@ static void measure(const shape *s, const char *direction, double flops, int rep
 
 static void run(const shape *s, int repetitions)
 {
-    mosaic_tensor t[TENSORS] = {0}, bias = {0};
+    mosaic_tensor t[TENSORS] = {0}, bias = {0}, keep = {0};
     mosaic_attention_options o = {.scale = 1 / sqrt((double)s->d),
                                   .causal = s->causal,
                                   .window_left = -1,
                                   .window_right = -1,
-                                  .prefix = -1};
+                                  .prefix = -1,
+                                  .dropout = s->dropout};
     make(&t[Q], s, s->nq, 1);
     make(&t[K], s, s->nk, 2);
     make(&t[V], s, s->nk, 3);
@@ -172,12 +200,16 @@ static void run(const shape *s, int repetitions)
         check(mosaic_fill(&bias, 0.5));
         o.bias = &bias;
     }
-    double pairs = (double)(s->batch * s->heads * s->nq * s->nk);
-    if (s->causal) pairs = (double)(s->batch * s->heads) * (double)s->nq * (double)(s->nq + 1) / 2;
+    if (s->keep) {
+        make_keep(&keep, s);
+        o.keep = &keep;
+    }
+    double pairs = count_pairs(t, &o);
     measure(s, "forward", 4 * pairs * (double)s->d, repetitions, forward, t, &o);
     measure(s, "backward", 10 * pairs * (double)s->d, repetitions, backward, t, &o);
     for (int i = 0; i < TENSORS; i++) mosaic_tensor_clear(&t[i]);
     mosaic_tensor_clear(&bias);
+    mosaic_tensor_clear(&keep);
 }
 
 int main(int argc, char **argv)

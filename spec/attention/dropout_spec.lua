@@ -138,6 +138,24 @@ describe("dropout in attention", function()
     end)
   end
 
+  it("is the same on one rank and on several", function()
+    local q, k, v = operands { 2, 4, 2, 23, 23, 3 }
+    local dout = values(q.shape, 7)
+    local whole = support.run(q, k, v,
+      { dropout = some, mask = { causal = true }, head_from = 5, batch_from = { 3 } }, dout)
+    for _, layout in ipairs { "contiguous", "zigzag", "striped" } do
+      mosaic.virtual(3, function(comm)
+        local function own(t) return mosaic.shard(t, { axis = -2, comm = comm, layout = layout }) end
+        local mine = { q = own(q):requires_grad_(), k = own(k):requires_grad_(), v = own(v):requires_grad_() }
+        local out = mosaic.attend(mine.q, mine.k, mine.v, { strategy = "ring", comm = comm, layout = layout,
+          dropout = some, mask = { causal = true }, head_from = 5, batch_from = { 3 } })
+        out:backward(own(dout))
+        close(out, own(whole.out))
+        for name, t in pairs(mine) do close(t.grad, own(whole["d" .. name])) end
+      end)
+    end
+  end)
+
   it("gives the same bits on several threads", function()
     local before = mosaic.threads()
     local q, k, v = operands({ 1, 2, 1, 500, 300, 8 }, "f32")
@@ -160,6 +178,9 @@ describe("dropout in attention", function()
     refuses("sdpa: dropout: option 'seed' (number) is missing", { p = 0.5 })
     refuses("sdpa: dropout: seed must be an integer of at least 0, got -1", { p = 0.5, seed = -1 })
     refuses("sdpa: dropout: unknown option 'rate' (known: p, seed)", { rate = 0.5 })
+    fails("attend: dropout: p must be in [0, 1), got -1", function()
+      mosaic.attend(q, k, v, { dropout = { p = -1, seed = 1 } })
+    end)
     refuses("sdpa: dropout: expected a table of options, got number", 0.5)
   end)
 end)

@@ -122,13 +122,15 @@ static inline int64_t look_row(const mosaic_attention_unit *u, place p, int64_t 
     }
     if (u->keep.data) {
         const char *keep = u->keep.data + mosaic_rows_at(&u->keep, p.head, p.query, from);
+        __builtin_prefetch(keep + keys * u->keep.column); /* the next block, long before its turn */
+        __builtin_prefetch(keep + keys * u->keep.column + 64);
         if (u->keep.column == 1)
             for (int64_t j = 0; j < keys; j++) seen[j] &= keep[j] != 0;
         else
             for (int64_t j = 0; j < keys; j++) seen[j] &= keep[j * u->keep.column] != 0;
     }
-    int count = 0;
-    for (int64_t j = 0; j < keys; j++) count += seen[j];
+    uint8_t count = 0; /* at most SEEN */
+    for (int64_t j = 0; j < keys; j++) count = (uint8_t)(count + seen[j]);
     return count;
 }
 
