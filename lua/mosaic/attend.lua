@@ -54,16 +54,6 @@ local function frame(t)
   return ("%s [%s]"):format(t.dtype, table.concat(shape, ","))
 end
 
---- A number that differs for different index lists (by all but chance).
-local function fingerprint(indices)
-  local hash = 0
-  for _, list in ipairs(indices or {}) do
-    hash = (hash * 31 + #list) % 2147483647
-    for _, row in ipairs(list) do hash = (hash * 31 + row) % 2147483647 end
-  end
-  return hash
-end
-
 --- What all ranks must have in common, and what each has for itself.
 local function facts(q, brought, options)
   local k, v = brought.k, brought.v
@@ -72,7 +62,7 @@ local function facts(q, brought, options)
     layout = options.layout, scale = options.whole.scale or "default",
     dropout = options.whole.dropout and strategy.describe("dropout", options.whole.dropout) or nil,
     strategy = brought.strategy.text, wire = options.wire,
-    indices = fingerprint(options.q_indices) + fingerprint(options.k_indices),
+    indices = partition.fingerprint(options.q_indices) + partition.fingerprint(options.k_indices),
     recording = state.current.recording,
   }, { queries = q:size(-2), keys = k:size(-2) }
 end

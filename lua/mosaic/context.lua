@@ -67,11 +67,7 @@ function context.comm(where, comm, axis)
     local mesh = context.current()
     return axis and mesh:comm(axis) or mesh.world
   end
-  if getmetatable(comm) ~= Comm then
-    check.fail("%s: comm must be a communicator, such as mosaic.comm.world(), got %s", where,
-      check.show(comm))
-  end
-  return comm
+  return Comm.check_comm(where, comm)
 end
 
 --- The mesh in force on this rank.

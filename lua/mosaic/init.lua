@@ -29,6 +29,7 @@ local MODULES = {
   KVCache = "mosaic.kv_cache",
   wire = "mosaic.wire",
   MultiAxisAttention = "mosaic.nn.multi_axis_attention",
+  switch = "mosaic.switch",
   rotate = "mosaic.rotate", move = "mosaic.move",
   infini_attention = "mosaic.infini",
   partition = "mosaic.partition", data = "mosaic.data", nn = "mosaic.nn", optim = "mosaic.optim",

@@ -8,6 +8,7 @@
 -- the opposite way and sums over all that wanted a row. With `wire` (wire.lua) rows travel in that format.
 local ffi = require "ffi"
 local check = require "mosaic.check"
+local Comm = require "mosaic.comm.class"
 local create = require "mosaic.tensor.create"
 
 local int_array = ffi.typeof "int32_t[?]"
@@ -90,6 +91,7 @@ local function take(x, axis, places)
 end
 
 return function(comm, x, axis, have, want, wire)
+  Comm.check_comm("move", comm)
   local last = math.max(last_row(have), last_row(want))
   local owner, place = directory(have, last)
   local send_places, send_sizes = outgoing(want, comm.rank, owner, place)

@@ -143,4 +143,14 @@ local function of_counts(where, counts, layout, indices)
   return part
 end
 
-return { new = Partition, of_counts = of_counts, LAYOUTS = LAYOUTS }
+--- A number that differs for different index lists (by all but chance): what ranks compare.
+local function fingerprint(indices)
+  local hash = 0
+  for _, list in ipairs(indices or {}) do
+    hash = (hash * 31 + #list) % 2147483647
+    for _, row in ipairs(list) do hash = (hash * 31 + row) % 2147483647 end
+  end
+  return hash
+end
+
+return { new = Partition, of_counts = of_counts, fingerprint = fingerprint, LAYOUTS = LAYOUTS }

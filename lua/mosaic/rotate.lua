@@ -25,6 +25,7 @@ local Rotation = {}
 Rotation.__index = Rotation
 
 local function new_rotation(comm, plan, options)
+  comms.Comm.check_comm("rotate", comm)
   local groups = options.groups or {}
   for rank = 0, options.groups and -1 or comm.size - 1 do groups[rank + 1] = { rank } end
   local own = groups[comm.rank + 1]

@@ -71,6 +71,12 @@ function Comm:poll()
   return C.mosaic_comm_poll(self.handle)
 end
 
+--- Fails unless the value is a communicator.
+function Comm.check_comm(where, value)
+  if getmetatable(value) == Comm then return value end
+  check.fail("%s: comm must be a communicator, such as mosaic.comm.world(), got %s", where, check.show(value))
+end
+
 --- A rank of this communicator.
 function Comm:check_rank(where, what, rank)
   if type(rank) ~= "number" or rank % 1 ~= 0 or rank < 0 or rank >= self.size then
