@@ -1,0 +1,48 @@
+local contract = require "spec.support.contract"
+local program = require "spec.support.program"
+
+--- Defines the example's strategies in this process; what it prints goes nowhere.
+local function define()
+  local before, out = _G.arg, io.output()
+  rawset(_G, "arg", { [0] = "examples/own_strategy.lua", "--rows", "1" })
+  io.output "/dev/null"
+  dofile "examples/own_strategy.lua"
+  io.output():close()
+  io.output(out)
+  rawset(_G, "arg", before)
+end
+
+describe("a strategy of one's own", function()
+  define()
+  local few = { ranks = { 1, 2, 5 }, lengths = { 0, 1, 13 } }
+  contract(it, "textbook", few)
+  contract(it, "mirror", few)
+  contract(it, "halo", {
+    ranks = few.ranks, lengths = few.lengths,
+    masks = {
+      window = function() return { window = { 3, 1 } } end,
+      ["causal window"] = function() return { window = { 4, 2 }, causal = true } end,
+    },
+  })
+
+  it("is checked by the script: exact, and the mirror ring balanced", function()
+    local result = program "--virtual 4 examples/own_strategy.lua --rows 130"
+    assert.equal(0, result.status, result.err)
+    local work, bytes = {}, {}
+    local line = "(%w+) +(%l.-) +error [^;]+; +(%d+) bytes sent; work max/mean (%S+)"
+    for name, mask, sent, share in result.out:gmatch(line) do
+      work[name .. " " .. mask], bytes[name .. " " .. mask] = tonumber(share), tonumber(sent)
+    end
+    assert.is_true(work["ring causal"] > 1.6 and work["mirror causal"] < 1.05)
+    assert.is_true(bytes["halo window"] < bytes["ring window"])
+    assert.is_true(bytes["ring causal"] < bytes["textbook causal"])
+  end)
+
+  it("says what it needs", function()
+    local mosaic = require "mosaic"
+    local x = mosaic.ones { 1, 4, 2 }
+    local ok, message = pcall(mosaic.attend, x, x, x, { strategy = "halo" })
+    assert.is_false(ok)
+    assert.truthy(message:find("halo: it lives off mask.window; use ring without one", 1, true), message)
+  end)
+end)
