@@ -131,4 +131,21 @@ function mask.check_columns(where, value, keys)
   end
 end
 
+--- x with nothing along an axis that it does not broadcast along.
+local function none(x, axis)
+  return x.ndim >= -axis and x:size(axis) > 1 and x:narrow(axis, 1, 0) or x
+end
+
+--- A normal mask for no queries and no keys, to see whether its other axes fit.
+function mask.of_no_rows(value)
+  local empty = {}
+  for name, entry in pairs(value) do empty[name] = entry end
+  for _, name in ipairs { "keep", "bias" } do
+    if Tensor.is(value[name]) then empty[name] = none(none(value[name], -1), -2) end
+  end
+  local ids = value.documents
+  if ids then empty.documents = { q = ids.q:narrow(-1, 1, 0), k = ids.k:narrow(-1, 1, 0) } end
+  return empty
+end
+
 return mask

@@ -2,6 +2,8 @@
 --
 -- Pure arithmetic on positions, and on the document ids of all rows. The answers err on the side of
 -- "visible": tensors of keep and bias are not looked at.
+local Placement = require "mosaic.placement"
+
 local visibility = {}
 
 local MANY = 256 -- pairs of pieces; beyond it their common extent stands for all
@@ -91,6 +93,20 @@ function visibility.span(mask, q_pieces, keys, rank)
   local from, to = reach(mask, low, high)
   local before = keys:count_up_to(rank, math.max(from - 1, 0))
   return before + 1, math.max(0, keys:count_up_to(rank, to) - before)
+end
+
+--- The keys that can matter to any of all queries: a placement, and of every rank's stored keys the
+-- first of them and how many.
+function visibility.seen_keys(mask, queries, keys)
+  local all, lists, ranges = {}, {}, {}
+  for rank = 0, queries.ranks - 1 do
+    for _, piece in ipairs(queries:pieces(rank)) do all[#all + 1] = piece end
+  end
+  for rank = 0, keys.ranks - 1 do
+    local first, count = visibility.span(mask, all, keys, rank)
+    ranges[rank + 1], lists[rank + 1] = { first, count }, keys:cut(rank, first, count)
+  end
+  return Placement(lists), ranges
 end
 
 return visibility

@@ -20,12 +20,16 @@ local MASKS = {
     for i = 1, rows do ids[i] = math.floor(i / 4) end
     return { documents = mosaic.tensor(ids, { dtype = "i64" }), causal = true }
   end,
-  alibi = function() return { alibi = { 0.5, 0.25 }, causal = true } end,
-  keep = function(rows)
-    return { keep = fill { 2, rows, rows }:gt(0) }
+  alibi = function(_, heads)
+    local slopes = {}
+    for h = 1, heads do slopes[h] = 2 ^ -h end
+    return { alibi = slopes, causal = true }
   end,
-  bias = function(rows)
-    return { bias = fill({ 2, rows, rows }, { seed = 6 }), prefix = math.ceil(rows / 2) }
+  keep = function(rows, heads)
+    return { keep = fill { heads, rows, rows }:gt(0) }
+  end,
+  bias = function(rows, heads)
+    return { bias = fill({ heads, rows, rows }, { seed = 6 }), prefix = math.ceil(rows / 2) }
   end,
 }
 
@@ -114,7 +118,8 @@ local function partition_for(layout, rows, ranks)
   }
 end
 
---- strategy: whatever names one; for a table see strategy/init.lua.
+--- strategy: whatever names one; for a table see strategy/init.lua. options: ranks, layouts, lengths, heads
+-- ({ of queries, of keys }).
 return function(it, strategy, options)
   options = options or {}
   local name = mosaic.strategy.get(strategy).text
@@ -124,7 +129,8 @@ return function(it, strategy, options)
   for mask_name, make_mask in pairs(options.masks or MASKS) do
     it(("equals one rank, forward and gradients: %s, mask %s"):format(name, mask_name), function()
       for _, rows in ipairs(lengths) do
-        local case = new_case(rows, 2, 1 + rows % 2, 3, make_mask(rows))
+        local heads, kv_heads = unpack(options.heads or { 2, 1 + rows % 2 })
+        local case = new_case(rows, heads, kv_heads, 3, make_mask(rows, heads))
         local truth = truth_of(case)
         for _, size in ipairs(ranks) do
           for _, layout in ipairs(layouts) do

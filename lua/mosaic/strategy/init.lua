@@ -15,8 +15,10 @@
 --   approximate = "why"                       absent: equal to one rank
 -- sizes = { batch, heads, kv_heads, d, bytes (of q, k, v), out_bytes }: what one rank's tensors have
 -- besides rows.
+local attention = require "mosaic.attention"
 local check = require "mosaic.check"
 local folder = require "mosaic.folder"
+local masks = require "mosaic.mask"
 
 local strategy = {}
 
@@ -107,9 +109,19 @@ local function announce(wanted, comm)
   io.stderr:write(("mosaic: strategy '%s' is approximate: %s\n"):format(wanted.name, why))
 end
 
+--- Do the operands fit together? Asked without any rows, of what all ranks have in common.
+local function check_fit(q, k, v, plan)
+  local function none(x) return x:narrow(-2, 1, 0) end
+  attention.forward(none(q), none(k), none(v), {
+    scale = plan.scale, dropout = plan.dropout, head_from = plan.head_from, batch_from = plan.batch_from,
+    batch_total = plan.batch_total, mask = masks.of_no_rows(plan.mask),
+  })
+end
+
 --- Before a strategy runs for a user: fails on every rank where it cannot be exact for this plan, and says
 -- once, on rank 0, if it is approximate by nature.
 function strategy.check(wanted, q, k, v, plan)
+  check_fit(q, k, v, plan)
   if wanted.body.check then wanted.body.check(plan, sizes_of(q, k, v)) end
   announce(wanted, plan.comm)
 end
