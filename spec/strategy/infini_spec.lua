@@ -52,6 +52,27 @@ describe("the strategy infini", function()
     end
   end)
 
+  it("sends keys and values in another format, and computes with what the format holds", function()
+    local q, k, v = operands(13)
+    local counts = { 5, 8 }
+    local strategy = { "infini", segment = 4, beta = beta }
+    local function sent(format)
+      local expected = mosaic.attend(q, k, v, { strategy = strategy, mask = CAUSAL, wire = format })
+      return mosaic.virtual(2, function(comm)
+        local function own(x) return cut(x, counts, comm.rank) end
+        comm:reset_counters()
+        local out = mosaic.attend(own(q), own(k), own(v),
+          { strategy = strategy, comm = comm, mask = CAUSAL, wire = format })
+        close(out, own(expected))
+        return comm:counters("all_to_all").bytes_sent
+      end)[2]
+    end
+    -- three rows of 2 batches go to rank 0 for the second segment: q of 4 heads, k and v of 2
+    local whole, halves = sent(), sent "bf16"
+    assert.equal(3 * 2 * (4 + 2 + 2) * 3 * 8, whole)
+    assert.equal(3 * 2 * (2 + 2) * 3 * (8 - 2), whole - halves)
+  end)
+
   it("says that it is approximate, once", function()
     local path = program.script [[
       local mosaic = require "mosaic"

@@ -55,8 +55,8 @@ end
 return function(call)
   local comm, w, state = call.comm, call.segment, call.state
   local counts = segments.counts(call.counts, w, call.open)
-  local function move(x) return segments.move(comm, x, call.counts, counts) end
-  local q, k, v = move(call.q), move(call.k), move(call.v)
+  local function move(x, wire) return segments.move(comm, x, call.counts, counts, wire) end
+  local q, k, v = move(call.q), move(call.k, call.wire), move(call.v, call.wire)
   local before = rows_before(comm, counts)
   local open = before == 0 and q:size(3) > 0 and call.open or 0
   if open > 0 then k, v = join.cat({ state.keys, k }, 3), join.cat({ state.values, v }, 3) end

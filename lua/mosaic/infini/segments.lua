@@ -30,13 +30,14 @@ function segments.leaving(from, to, rank)
   return count - math.max(0, math.min(first + count, at + to[rank + 1]) - math.max(first, at))
 end
 
---- Rows (axis 3) that lie on the ranks in runs of `from` rows each, in runs of `to` rows instead.
-function segments.move(comm, x, from, to)
+--- Rows (axis 3) that lie on the ranks in runs of `from` rows each, in runs of `to` rows instead; wire:
+-- the format that they travel in (nil: their own).
+function segments.move(comm, x, from, to, wire)
   local same = true
   for i = 1, #from do same = same and from[i] == to[i] end
   if same then return x end
   return move(comm, x, 3, partition.of_counts("infini_attention", from, "contiguous"),
-    partition.of_counts("infini_attention", to, "contiguous"))
+    partition.of_counts("infini_attention", to, "contiguous"), wire)
 end
 
 --- Cuts `count` new rows after `open` old ones into groups of equal segments: the rest of the open

@@ -12,6 +12,7 @@ local nn = {
   Embedding = require "mosaic.nn.embedding",
   Dropout = require "mosaic.nn.dropout",
   MultiAxisAttention = require "mosaic.nn.multi_axis_attention",
+  InfiniAttention = require "mosaic.nn.infini_attention",
   Sequential = sequential.Sequential, MLP = sequential.MLP,
   cross_entropy = loss.cross_entropy, mse_loss = loss.mse_loss,
 }

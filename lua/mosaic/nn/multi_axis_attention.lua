@@ -6,23 +6,16 @@
 --   }
 --   y = rows:forward(x, { mask = { prefix = T } })
 --
--- The other axes are batch axes: they are neither permuted nor copied. Parameters are named and
--- packed as in torch.nn.MultiheadAttention: in_proj_weight (E + 2 E_kv, E) holds [Q; K; V], heads
--- are contiguous slices of d = E / num_heads channels.
+-- The other axes are batch axes: they are neither permuted nor copied. Parameters: see axis_attention.lua.
 local attend = require "mosaic.attend"
+local AxisAttention = require "mosaic.nn.axis_attention"
 local check = require "mosaic.check"
 local class = require "mosaic.class"
 local context = require "mosaic.context"
-local initial = require "mosaic.nn.initial"
 local KVCache = require "mosaic.kv_cache"
-local linear = require "mosaic.tensor.matmul".linear
-local Linear = require "mosaic.nn.linear"
-local Module = require "mosaic.nn.module"
-local operand = require "mosaic.tensor.operand"
-local parameter = require "mosaic.nn.parameter"
 local strategy = require "mosaic.strategy"
 
-local MultiAxisAttention = class("MultiAxisAttention", Module)
+local MultiAxisAttention = class("MultiAxisAttention", AxisAttention)
 
 local OPTIONS = {
   "embed_dim", "num_heads", "num_kv_heads", "attention_axis", "axes", "backend", "causal", "bias",
@@ -31,30 +24,6 @@ local OPTIONS = {
 
 local CACHE_OPTIONS = { "batch", "comm", "capacity", "dtype", "layout", "block_size", "mask" }
 
---- The attended axis as a number, from a number or one of the names in `axes`.
-local function axis_number(axis, axes)
-  if axis == 0 then check.axis("MultiAxisAttention", axis, 1) end
-  if type(axis) ~= "string" then return check.integer("MultiAxisAttention", "attention_axis", axis) end
-  if not axes then check.fail("MultiAxisAttention: attention_axis '%s' needs axes = {names}", axis) end
-  check.one_of("MultiAxisAttention", "attention_axis", axis, axes)
-  for i, name in ipairs(axes) do
-    if name == axis then return i end
-  end
-end
-
-local function check_heads(embed_dim, heads, kv_heads)
-  if embed_dim % heads ~= 0 then
-    check.fail("MultiAxisAttention: embed_dim %d is not divisible by num_heads %d", embed_dim, heads)
-  elseif heads % kv_heads ~= 0 then
-    check.fail("MultiAxisAttention: num_heads %d is not divisible by num_kv_heads %d", heads, kv_heads)
-  end
-end
-
-local function positive(options, name, default)
-  local value = options[name] == nil and default or options[name]
-  return check.integer("MultiAxisAttention", name, value, 1)
-end
-
 --- options: embed_dim, num_heads and attention_axis (number, or a name in `axes`) are required.
 -- backend: a strategy's name or function (default "local"); layout, indices, comm: how the axis is
 -- sharded (defaults: mosaic.init's); wire: the format that keys and values travel in (mosaic.wire);
@@ -62,51 +31,14 @@ end
 -- parameters.
 function MultiAxisAttention:init(options)
   check.options("MultiAxisAttention", options, OPTIONS)
-  self.embed_dim, self.num_heads = positive(options, "embed_dim"), positive(options, "num_heads")
-  self.num_kv_heads = positive(options, "num_kv_heads", self.num_heads)
-  check_heads(self.embed_dim, self.num_heads, self.num_kv_heads)
-  self.head_size = self.embed_dim / self.num_heads
-  self.axes, self.attention_axis = options.axes, axis_number(options.attention_axis, options.axes)
+  self:set_sizes(options)
   self.backend, self.causal = options.backend or "local", options.causal or false
   strategy.get(self.backend)
   if type(self.causal) ~= "boolean" then
     check.fail("MultiAxisAttention: causal must be true or false, got %s", check.show(self.causal))
   end
-  self.layout, self.indices, self.comm = options.layout, options.indices, options.comm
-  self.scale, self.wire = options.scale, options.wire
+  self.layout, self.indices, self.wire = options.layout, options.indices, options.wire
   self:make_parameters(options)
-end
-
-function MultiAxisAttention:make_parameters(options)
-  local rows = (self.num_heads + 2 * self.num_kv_heads) * self.head_size
-  self.in_proj_weight = parameter(options, rows, self.embed_dim)
-  initial.xavier_uniform_(self.in_proj_weight, { generator = options.generator })
-  self.out_proj = Linear {
-    in_features = self.embed_dim, out_features = self.embed_dim, bias = options.bias,
-    dtype = options.dtype, device = options.device, generator = options.generator,
-  }
-  if options.bias == false then return end
-  self.in_proj_bias = initial.zeros_(parameter(options, rows))
-  initial.zeros_(self.out_proj.bias)
-end
-
---- x as (before, n, after, embed): every N-D tensor is that, seen from one axis.
-function MultiAxisAttention:fold(x)
-  operand("MultiAxisAttention", "the input", x)
-  local shape = x.shape
-  if self.axes and #self.axes ~= #shape then
-    check.fail("MultiAxisAttention: %s has not the axes {%s}", x:describe(), table.concat(self.axes, ", "))
-  end
-  local axis = check.axis("MultiAxisAttention", self.attention_axis, #shape) + 1
-  if axis == #shape then
-    check.fail("MultiAxisAttention: attention_axis %d of %s is the embedding", axis, x:describe())
-  elseif shape[#shape] ~= self.embed_dim then
-    check.fail("MultiAxisAttention: the last axis of %s is not embed_dim %d", x:describe(), self.embed_dim)
-  end
-  local before, after = 1, 1
-  for i = 1, axis - 1 do before = before * shape[i] end
-  for i = axis + 1, #shape - 1 do after = after * shape[i] end
-  return before, shape[axis], after
 end
 
 --- The mask of this call: the layer's own and the caller's.
@@ -151,17 +83,12 @@ end
 -- rank or, with `sharded`, this rank's (a long prompt).
 function MultiAxisAttention:forward(x, options)
   options = check.options("MultiAxisAttention: forward", options or {}, { "mask", "cache", "sharded" })
-  local before, n, after = self:fold(x)
-  local heads, kv_heads = self.num_heads, self.num_kv_heads
-  local packed = linear(x, self.in_proj_weight, self.in_proj_bias)
-    :view(before, n, after, heads + 2 * kv_heads, self.head_size)
-    :permute(1, 3, 4, 2, 5) -- (before, after, heads, n, d): still a view
-  local q, k, v = unpack(packed:split({ heads, kv_heads, kv_heads }, 3))
+  local q, k, v = self:project(x)
   local out = options.cache and decode(self, q, k, v, options) or attend(q, k, v, {
     strategy = self.backend, comm = self.comm, layout = self.layout, indices = self.indices,
     mask = self:mask_of(options), scale = self.scale, wire = self.wire,
   })
-  return self.out_proj:forward(out:to(x.dtype):permute(1, 4, 2, 3, 5):reshape(x.shape))
+  return self:finish(out, x)
 end
 
 return MultiAxisAttention

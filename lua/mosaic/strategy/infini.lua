@@ -11,6 +11,7 @@ local prepare = require "mosaic.infini.prepare"
 local run = require "mosaic.infini.run"
 local segments = require "mosaic.infini.segments"
 local Tensor = require "mosaic.tensor"
+local wire = require "mosaic.wire"
 
 --- How many rows each rank has, when they follow each other in order; nil otherwise.
 local function run_lengths(placement)
@@ -71,20 +72,21 @@ return {
     local call = prepare.own(q, k, v, {
       segment = o.segment, update = o.update, beta = beta, scale = plan.scale, alibi = plan.mask.alibi,
     })
-    call.comm, call.counts = comm, counts_of(plan)
+    call.comm, call.counts, call.wire = comm, counts_of(plan), plan.wire
     return run(call)
   end,
 
   volume = function(plan, sizes)
     local rank, have, d = plan.comm.rank, counts_of(plan), sizes.d
     local want = segments.counts(have, plan.options.segment, 0)
-    local rows = segments.leaving(have, want, rank) * (sizes.heads + 2 * sizes.kv_heads) * sizes.bytes
-      + segments.leaving(want, have, rank) * sizes.heads * sizes.out_bytes
+    local row = sizes.heads * d * sizes.bytes + 2 * sizes.kv_heads * wire.bytes(plan.wire, d, sizes.bytes)
+    local rows = segments.leaving(have, want, rank) * row
+      + segments.leaving(want, have, rank) * sizes.heads * d * sizes.out_bytes
     local numbers, step = 0, 1
     while rank + step < plan.comm.size do
       numbers = numbers + (plan.options.update == "delta" and 1 + 2 * d or d + 1) * sizes.kv_heads
       step = step * 2
     end
-    return sizes.batch * d * (rows + numbers * sizes.out_bytes)
+    return sizes.batch * (rows + numbers * d * sizes.out_bytes)
   end,
 }
