@@ -62,6 +62,9 @@ describe("attend", function()
       refuses("ranks disagree on layout: rank 0 zigzag, rank 1 striped",
         { layout = first and "zigzag" or "striped" })
       refuses("ranks disagree on scale: rank 0 1, rank 1 2", { scale = first and 1 or 2 })
+      refuses("ranks disagree on place: rank 0 head_from=1 batch_from={1, 2} batch_total=own, rank 1",
+        { head_from = first and 1 or 3, batch_from = { 2 } })
+      refuses("ranks disagree on dropout: rank 0 ", { dropout = { p = 0.5, seed = first and 1 or 2 } })
       refuses("ranks disagree on indices", { indices = first and { { 1, 2, 3, 4 }, { 5, 6, 7, 8 } }
         or { { 5, 6, 7, 8 }, { 1, 2, 3, 4 } } })
       refuses("ranks disagree on error: rank 0 none, rank 1 attend: mask.causal must be true or false",

@@ -61,7 +61,7 @@ local function facts(q, brought, options)
     error = "none", q = frame(q), k = frame(k), v = frame(v), mask = masks.describe(brought.mask),
     layout = options.layout, scale = options.whole.scale or "default",
     dropout = options.whole.dropout and strategy.describe("dropout", options.whole.dropout) or nil,
-    strategy = brought.strategy.text, wire = options.wire,
+    strategy = brought.strategy.text, wire = options.wire, place = numbers.describe_place(options.whole),
     indices = partition.fingerprint(options.q_indices) + partition.fingerprint(options.k_indices),
     recording = state.current.recording,
   }, { queries = q:size(-2), keys = k:size(-2) }

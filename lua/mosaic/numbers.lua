@@ -32,4 +32,10 @@ function numbers.place(where, options)
   return head, from[#from - 1] or 1, from[#from] or 1, total
 end
 
+--- The same as text: what ranks that share the rows agree on.
+function numbers.describe_place(options)
+  local head, b1, b2, total = numbers.place("", options)
+  return ("head_from=%d batch_from={%d, %d} batch_total=%s"):format(head, b1, b2, total or "own")
+end
+
 return numbers
