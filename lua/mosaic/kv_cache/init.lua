@@ -37,7 +37,7 @@ local OPTIONS = {
 -- which have a column for every key; scale.
 function KVCache:init(options)
   check.options("KVCache", options, OPTIONS)
-  self.comm = options.comm or context.current():comm "sp"
+  self.comm = context.comm("KVCache", options.comm, "sp")
   arguments.new(self, options)
   self.deal = Deal { ranks = self.comm.size, layout = options.layout, block_size = options.block_size }
   self.store = Store({ self.batch, self.kv_heads, 0, self.head_size },
