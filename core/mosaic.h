@@ -79,6 +79,14 @@ MOSAIC_API void mosaic_memory_reset_peak(void);
 MOSAIC_API void mosaic_memory_trim(void); /* give cached bytes back to the system */
 MOSAIC_API mosaic_status mosaic_memory_set_limit(int64_t bytes);
 
+/* Accounts within the process, 0 to MOSAIC_MEMORY_ACCOUNTS - 1, so that virtual ranks know what each of
+ * them holds. A storage counts on the account that its thread had opened last (0 at first). */
+enum { MOSAIC_MEMORY_ACCOUNTS = 1024 };
+MOSAIC_API void mosaic_memory_open_account(int account);
+MOSAIC_API int64_t mosaic_memory_account_live(int account);
+MOSAIC_API int64_t mosaic_memory_account_peak(int account);
+MOSAIC_API void mosaic_memory_account_reset_peak(int account);
+
 /* ---- tensors -------------------------------------------------------------------------------- */
 
 enum { MOSAIC_MAX_DIMS = 8 };
@@ -641,6 +649,8 @@ MOSAIC_API const char *mosaic_process_name(void);                      /* "host 
 MOSAIC_API const char *mosaic_comm_library(void); /* the MPI in use, in its own words */
 /* Messages that this rank has started or completed, in all communicators of its world. */
 MOSAIC_API int64_t mosaic_comm_events(const mosaic_comm *comm);
+/* Payload bytes that this rank has sent to others, in all communicators of its world. */
+MOSAIC_API int64_t mosaic_comm_bytes_sent(const mosaic_comm *comm);
 /* Makes progress; how many operations of this rank, in all communicators of its world, are under
  * way after that? And the oldest of them: "send f32[4] to rank 1". */
 MOSAIC_API int mosaic_comm_poll(mosaic_comm *comm);

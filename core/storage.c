@@ -7,6 +7,10 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static mosaic_memory_stats account; /* its cached_bytes is the device's to tell */
+static struct {
+    int64_t live, peak;
+} shares[MOSAIC_MEMORY_ACCOUNTS]; /* of the accounts within the process */
+static _Thread_local int open_account;
 
 static int64_t memory_limit(void)
 {
@@ -49,6 +53,41 @@ mosaic_status mosaic_memory_set_limit(int64_t bytes)
     return MOSAIC_OK;
 }
 
+/* ---- accounts within the process ------------------------------------------------------------ */
+
+static int known_account(int number)
+{
+    return number > 0 && number < MOSAIC_MEMORY_ACCOUNTS ? number : 0;
+}
+
+void mosaic_memory_open_account(int number) { open_account = known_account(number); }
+
+int64_t mosaic_memory_account_live(int number)
+{
+    return __atomic_load_n(&shares[known_account(number)].live, __ATOMIC_RELAXED);
+}
+
+int64_t mosaic_memory_account_peak(int number)
+{
+    return __atomic_load_n(&shares[known_account(number)].peak, __ATOMIC_RELAXED);
+}
+
+void mosaic_memory_account_reset_peak(int number)
+{
+    pthread_mutex_lock(&lock);
+    shares[known_account(number)].peak = shares[known_account(number)].live;
+    pthread_mutex_unlock(&lock);
+}
+
+/* bytes may be negative; the lock is held. */
+static void charge(int number, int64_t bytes)
+{
+    account.live_bytes += bytes;
+    shares[number].live += bytes;
+    if (account.live_bytes > account.peak_bytes) account.peak_bytes = account.live_bytes;
+    if (shares[number].live > shares[number].peak) shares[number].peak = shares[number].live;
+}
+
 /* ---- storages ------------------------------------------------------------------------------- */
 
 /* Books bytes as live unless that would exceed the limit. */
@@ -57,18 +96,17 @@ static bool book(int64_t bytes)
     pthread_mutex_lock(&lock);
     bool fits = bytes <= memory_limit() - account.live_bytes;
     if (fits) {
-        account.live_bytes += bytes;
+        charge(open_account, bytes);
         account.allocations++;
-        if (account.live_bytes > account.peak_bytes) account.peak_bytes = account.live_bytes;
     }
     pthread_mutex_unlock(&lock);
     return fits;
 }
 
-static void unbook(int64_t bytes)
+static void unbook(int number, int64_t bytes)
 {
     pthread_mutex_lock(&lock);
-    account.live_bytes -= bytes;
+    charge(number, -bytes);
     pthread_mutex_unlock(&lock);
 }
 
@@ -89,10 +127,10 @@ mosaic_status mosaic_storage_new(mosaic_storage **storage, int64_t bytes,
     void *data = s ? device->allocate(device, bytes) : NULL;
     if (!data) {
         free(s);
-        unbook(bytes);
+        unbook(open_account, bytes);
         return out_of_memory(bytes, device);
     }
-    *s = (mosaic_storage){data, bytes, device, 1, 0};
+    *s = (mosaic_storage){data, bytes, device, 1, 0, open_account};
     *storage = s;
     return MOSAIC_OK;
 }
@@ -107,6 +145,6 @@ void mosaic_storage_release(mosaic_storage *s)
 {
     if (!s || __atomic_sub_fetch(&s->references, 1, __ATOMIC_ACQ_REL)) return;
     s->device->release(s->device, s->data, s->bytes);
-    unbook(s->bytes);
+    unbook(s->account, s->bytes);
     free(s);
 }

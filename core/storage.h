@@ -9,6 +9,7 @@ struct mosaic_storage {
     const mosaic_device *device;
     int references; /* atomic */
     int64_t writes; /* see mosaic_tensor_writes */
+    int account;    /* see mosaic_memory_open_account */
 };
 
 mosaic_status mosaic_storage_new(mosaic_storage **storage, int64_t bytes,

@@ -49,6 +49,7 @@ int mosaic_comm_rank(const mosaic_comm *c) { return c->rank; }
 int mosaic_comm_size(const mosaic_comm *c) { return c->size; }
 const char *mosaic_comm_transport(const mosaic_comm *c) { return c->endpoint->transport->name; }
 int64_t mosaic_comm_events(const mosaic_comm *c) { return c->endpoint->events; }
+int64_t mosaic_comm_bytes_sent(const mosaic_comm *c) { return c->endpoint->bytes_sent; }
 
 int mosaic_comm_world_rank(const mosaic_comm *c, int rank)
 {

@@ -71,6 +71,7 @@ struct mosaic_endpoint {
     const mosaic_transport *transport;
     int rank, size, references;
     int64_t events;
+    int64_t bytes_sent; /* payload that went to other ranks, in all communicators */
     uint64_t contexts[MOSAIC_CONTEXT_WORDS]; /* bit set: a live communicator has this context */
     mosaic_request *active;                  /* under way, oldest first */
 };

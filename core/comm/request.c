@@ -178,6 +178,7 @@ static void complete(mosaic_request *r)
 static void count_message(const mosaic_transfer *t, mosaic_comm *c, mosaic_comm_kind kind)
 {
     if (t->peer == c->rank) return;
+    if (!t->receives) t->owner->bytes_sent += t->envelope.bytes;
     *(t->receives ? &c->counters[kind].bytes_received : &c->counters[kind].bytes_sent) +=
         t->envelope.bytes;
 }

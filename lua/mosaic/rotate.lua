@@ -54,6 +54,12 @@ function Rotation:each_lane(step, body)
   end
 end
 
+--- Blocks are large and many: what is used up goes at once, not when the collector comes by. (A message
+-- under way keeps what it needs.)
+local function free(tensors)
+  for _, x in ipairs(tensors or {}) do x:free() end
+end
+
 --- Starts sending tensors; the requests go into `sent`.
 function Rotation:send(tensors, to, tag, sent, wire)
   for i, x in ipairs(tensors) do
@@ -94,7 +100,10 @@ function Rotation:pass(blocks, own, step, sent)
     end
   end)
   return function()
-    for lane in ipairs(self.course.directions) do blocks[lane] = arriving[lane] and arriving[lane]() end
+    for lane in ipairs(self.course.directions) do
+      free(blocks[lane])
+      blocks[lane] = arriving[lane] and arriving[lane]()
+    end
   end
 end
 
@@ -107,7 +116,12 @@ function Rotation:forward(q, k, v)
   local sent, blocks, out, lse = {}, {}, nil, nil
   local function join(block, keys)
     local o, l = partial.forward(self.inner, self.inner_comm, q, block[1], block[2], self:against(keys))
-    if out then attention.merge_(out, lse, o, l) else out, lse = o, l end
+    if not out then
+      out, lse = o, l
+      return
+    end
+    attention.merge_(out, lse, o, l)
+    free { o, l }
   end
   for step = 0, self.course.size - 1 do
     local arrive = step < self.course.size - 1 and self:pass(blocks, { k, v }, step, sent)
@@ -125,6 +139,7 @@ end
 local function add(gradient, share)
   if not gradient then return share end
   for i, x in ipairs(share) do gradient[i]:add_(x) end
+  free(share)
   return gradient
 end
 
@@ -156,6 +171,7 @@ function Rotation:pass_gradient(step, q, blocks, g, sent)
     else
       self:send(gradient, owner, LANE * lane + HOME, sent)
     end
+    free(gradient)
   end)
 end
 
@@ -176,6 +192,7 @@ function Rotation:backward(q, k, v, g)
     local range = leg.ranges[self.number]
     for i, x in ipairs(home[lane] and home[lane]() or {}) do
       mine[i]:narrow(-2, range[1], range[2]):add_(x)
+      x:free()
     end
   end)
   wait_all(sent)

@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local heap = require "mosaic.heap"
+local state = require "mosaic.state"
 
 local runtime = {}
 
@@ -18,7 +19,8 @@ function runtime.set_threads(count)
   check.call("mosaic_set_threads", check.integer("set_threads", "count", count, 1))
 end
 
---- Bytes held by tensors: { live_bytes, peak_bytes, cached_bytes, limit_bytes, allocations }.
+--- Bytes held by tensors: { live_bytes, peak_bytes, cached_bytes, limit_bytes, allocations }, and
+-- rank_live_bytes, rank_peak_bytes: what this rank holds of them where ranks are virtual.
 -- Unreachable tensors that have not been collected yet count as live.
 function runtime.memory()
   local stats = ffi.new "mosaic_memory_stats"
@@ -27,11 +29,16 @@ function runtime.memory()
     live_bytes = tonumber(stats.live_bytes), peak_bytes = tonumber(stats.peak_bytes),
     cached_bytes = tonumber(stats.cached_bytes), limit_bytes = tonumber(stats.limit_bytes),
     allocations = tonumber(stats.allocations),
+    rank_live_bytes = tonumber(C.mosaic_memory_account_live(state.current.account)),
+    rank_peak_bytes = tonumber(C.mosaic_memory_account_peak(state.current.account)),
   }
 end
 
---- From here on, peak_bytes counts anew.
-function runtime.reset_peak_memory() C.mosaic_memory_reset_peak() end
+--- From here on, peak_bytes and this rank's rank_peak_bytes count anew.
+function runtime.reset_peak_memory()
+  C.mosaic_memory_reset_peak()
+  C.mosaic_memory_account_reset_peak(state.current.account)
+end
 
 --- Tensors together never hold more (default: MOSAIC_MEMORY_LIMIT, else the machine's memory).
 function runtime.set_memory_limit(bytes)

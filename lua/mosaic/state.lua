@@ -5,6 +5,7 @@ local state = {}
 function state.new()
   return {
     recording = true, -- does the tape record?
+    account = 0,      -- of memory, see mosaic_memory_open_account
     comm = nil,       -- the rank's world communicator, once asked for
     splitting = nil,  -- the request of a split of communicators that is under way
     mesh = nil,       -- set by mosaic.init

@@ -4,6 +4,7 @@
 --   comm:counters "all_reduce"              { calls, bytes_sent, bytes_received } of this communicator
 --   comm:counters()                         the same for every kind of operation that was used
 --   comm:reset_counters()
+--   comm:bytes_sent()                       payload that this rank sent, in all communicators of its world
 --
 --   comm:poll()                             messages make progress; how many operations are under way
 --
@@ -60,6 +61,11 @@ function Comm:counters(kind)
     if counters.calls > 0 then all[name] = counters end
   end
   return all
+end
+
+--- Payload bytes that this rank has sent to others, in all communicators of its world.
+function Comm:bytes_sent()
+  return tonumber(C.mosaic_comm_bytes_sent(self.handle))
 end
 
 function Comm:reset_counters()

@@ -35,7 +35,7 @@ end
 local function new_host(number, handle, body)
   local host = setmetatable({ number = number, state = state.new() }, Host)
   host.comm = Comm.wrap(handle, host)
-  host.state.comm = host.comm
+  host.state.comm, host.state.account = host.comm, number + 1
   host.thread = coroutine.create(function()
     host.result = body(host.comm)
     drain(host)
@@ -57,8 +57,10 @@ end
 local function resume(host)
   local before, events = state.current, C.mosaic_comm_events(host.comm.handle)
   state.current = host.state
+  C.mosaic_memory_open_account(host.state.account)
   local ok, message = coroutine.resume(host.thread)
   state.current = before
+  C.mosaic_memory_open_account(before.account)
   if not ok then raise(host, message) end
   host.done = coroutine.status(host.thread) == "dead"
   return host.done or host.polls or C.mosaic_comm_events(host.comm.handle) ~= events

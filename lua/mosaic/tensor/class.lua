@@ -28,6 +28,12 @@ function Tensor.wrap(c)
   return setmetatable({ c = c, edge = false, requires_grad = false }, Tensor)
 end
 
+--- Gives the memory back now instead of when the collector comes by; the tensor is unusable from here on.
+-- Views of it keep what they show.
+function Tensor:free()
+  C.mosaic_tensor_clear(self.c)
+end
+
 function Tensor.is(value)
   return getmetatable(value) == Tensor
 end
