@@ -14,7 +14,8 @@ local LAYERS = {
   { "attend", "parallel", "switch", "kv_cache" },
   { "data" },
   { "nn", "optim" },
-  { "host" },
+  { "verify" },
+  { "host", "command" },
   { "init" },
 }
 

@@ -99,7 +99,10 @@ end
 
 --- The ids of all rows by global position.
 local function all_ids(comm, ids, part)
-  if comm.size > 1 then ids = comm:all_gather(ids, -1, part:row_counts()) end
+  if comm.size > 1 then
+    state.current.agreed_bytes = state.current.agreed_bytes + (comm.size - 1) * ids:numel() * 8
+    ids = comm:all_gather(ids, -1, part:row_counts())
+  end
   if part:is_in_order() then return ids end
   return ids:index_select(-1, create.tensor(part:places(), { dtype = "i64" }))
 end

@@ -30,7 +30,7 @@ local MODULES = {
   wire = "mosaic.wire",
   MultiAxisAttention = "mosaic.nn.multi_axis_attention",
   switch = "mosaic.switch",
-  rotate = "mosaic.rotate", move = "mosaic.move", placement = "mosaic.placement",
+  verify = "mosaic.verify", rotate = "mosaic.rotate", move = "mosaic.move", placement = "mosaic.placement",
   infini_attention = "mosaic.infini", InfiniAttention = "mosaic.nn.infini_attention",
   partition = "mosaic.partition", data = "mosaic.data", nn = "mosaic.nn", optim = "mosaic.optim",
   check = "mosaic.check", class = "mosaic.class", clock = "mosaic.clock", terminal = "mosaic.terminal",

@@ -60,6 +60,13 @@ local function free(tensors)
   for _, x in ipairs(tensors or {}) do x:free() end
 end
 
+local function wait_all(requests)
+  for i, request in ipairs(requests) do
+    request:wait()
+    requests[i] = nil
+  end
+end
+
 --- Starts sending tensors; the requests go into `sent`.
 function Rotation:send(tensors, to, tag, sent, wire)
   for i, x in ipairs(tensors) do
@@ -83,9 +90,11 @@ function Rotation:receive(like, rows, from, tag, dtype, wire)
   end
 end
 
---- Passes on the blocks of `step` and returns a function that waits for those of the next one.
+--- Passes on the blocks of `step` and returns a function that waits for those of the next one. What was
+-- sent before must have arrived: no rank runs ahead and piles up blocks.
 function Rotation:pass(blocks, own, step, sent)
   local arriving, wire = {}, self.plan.wire
+  wait_all(sent)
   self:each_lane(step, function(leg, lane, _, _, next_place)
     if step == 0 and leg.last > 0 then
       local range = leg.ranges[self.number]
@@ -105,10 +114,6 @@ function Rotation:pass(blocks, own, step, sent)
       blocks[lane] = arriving[lane] and arriving[lane]()
     end
   end
-end
-
-local function wait_all(requests)
-  for _, request in ipairs(requests) do request:wait() end
 end
 
 --- out, lse over all places' keys; records nothing.
@@ -155,7 +160,7 @@ function Rotation:await_home(like, dtype)
 end
 
 --- A travelled block's gradient, taken over from the place before, added to and handed on or sent home.
-function Rotation:pass_gradient(step, q, blocks, g, sent)
+function Rotation:pass_gradient(step, q, blocks, g, handed)
   self:each_lane(step, function(leg, lane, owner, previous, next_place)
     if not leg.first or step < leg.first or step > leg.last then return end
     local block, gradient, tag = blocks[lane], nil, LANE * lane + GRADIENT
@@ -165,11 +170,12 @@ function Rotation:pass_gradient(step, q, blocks, g, sent)
     local share = leg.seen[step] and { partial.backward(self.inner, self.inner_comm, q, block[1], block[2],
       self:against(leg.keys), g) }
     gradient = gradient and gradient()
+    wait_all(handed[lane])
     if share then gradient = add(gradient, share) end
     if step < leg.last then
-      self:send(gradient, next_place, tag, sent)
+      self:send(gradient, next_place, tag, handed[lane])
     else
-      self:send(gradient, owner, LANE * lane + HOME, sent)
+      self:send(gradient, owner, LANE * lane + HOME, handed[lane])
     end
     free(gradient)
   end)
@@ -177,14 +183,14 @@ end
 
 --- dk, dv of this rank's keys; adds to g.dq and g.dbias (partial.lua).
 function Rotation:backward(q, k, v, g)
-  local sent, blocks, own = {}, {}, { k, v }
+  local sent, handed, blocks, own = {}, { {}, {} }, {}, { k, v } -- handed on, by lane
   local home, mine = self:await_home(own, g.dq.dtype), nil
   for step = 0, self.course.size - 1 do
     local arrive = step < self.course.size - 1 and self:pass(blocks, own, step, sent)
     if step == 0 then
       mine = { partial.backward(self.inner, self.inner_comm, q, k, v, self:against(self.own_keys), g) }
     else
-      self:pass_gradient(step, q, blocks, g, sent)
+      self:pass_gradient(step, q, blocks, g, handed)
     end
     if arrive then arrive() end
   end
@@ -196,6 +202,8 @@ function Rotation:backward(q, k, v, g)
     end
   end)
   wait_all(sent)
+  wait_all(handed[1])
+  wait_all(handed[2])
   return unpack(mine)
 end
 

@@ -5,6 +5,8 @@ local state = {}
 function state.new()
   return {
     recording = true, -- does the tape record?
+    agreed_bytes = 0, -- sent only to agree on shapes, masks, documents
+    plan = nil,       -- a table while verify runs: attend puts its plan and sizes there
     account = 0,      -- of memory, see mosaic_memory_open_account
     comm = nil,       -- the rank's world communicator, once asked for
     splitting = nil,  -- the request of a split of communicators that is under way

@@ -16,6 +16,7 @@ local function all_gather_bytes(comm, bytes, count)
   local sizes, out = ffi.new("int64_t[?]", comm.size, count), Tensor.blank()
   for i = 0, comm.size - 1 do sizes[i] = count end
   Request.start(comm, nil, nil, "mosaic_comm_all_gather", out, x.c, 0, sizes, 0):wait()
+  state.current.agreed_bytes = state.current.agreed_bytes + (comm.size - 1) * count
   local all = ffi.new("uint8_t[?]", comm.size * count)
   check.call("mosaic_tensor_read_bytes", all, out, comm.size * count)
   return all

@@ -76,6 +76,7 @@ end
 local function settle(self, status)
   check.status(status)
   if self.finish then self.result = self.finish(self.context, C.mosaic_request_marks(self.handle)) end
+  C.mosaic_request_release(ffi.gc(self.handle, nil)) -- it holds what it sent
   self.finish, self.context, self.handle = nil, nil, nil
   return self.result
 end

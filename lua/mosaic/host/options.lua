@@ -8,6 +8,7 @@ local options = {}
 
 options.usage = [==[
 usage: mosaic-lua [options] [script [arguments]]
+       mosaic-lua [options] verify [--help]     compare a strategy with the one-rank answer
   -e CHUNK        run the string CHUNK
   -l NAME         require the module NAME
   -i              a prompt after the script

@@ -12,6 +12,15 @@ local function arg_table(plan, arguments)
   return arg
 end
 
+--- A script's path; a word that is no file but a command of ours (lua/mosaic/command) means that.
+local function script_path(path)
+  local file = not path:find "[^%w_]" and io.open(path)
+  if file then file:close() end
+  local command = not file and not path:find "[^%w_]"
+    and package.searchpath("mosaic.command." .. path, package.path)
+  return command or path
+end
+
 --- What is to be run, in order, as { loader, ... }: each loader returns a chunk, or nil and a message.
 local function chunks(host, plan)
   local list = {}
@@ -23,6 +32,7 @@ local function chunks(host, plan)
   local path = plan.script
   local piped = not path and #plan.steps == 0 and not plan.interactive and not host.terminal(0)
   if path == "-" or piped then path = nil elseif not path then return list end
+  path = path and script_path(path)
   list[#list + 1] = function(env) return loadfile(path, "t", env) end
   return list
 end

@@ -19,6 +19,7 @@ local attention = require "mosaic.attention"
 local check = require "mosaic.check"
 local folder = require "mosaic.folder"
 local masks = require "mosaic.mask"
+local state = require "mosaic.state"
 
 local strategy = {}
 
@@ -122,7 +123,9 @@ end
 -- once, on rank 0, if it is approximate by nature.
 function strategy.check(wanted, q, k, v, plan)
   check_fit(q, k, v, plan)
-  if wanted.body.check then wanted.body.check(plan, sizes_of(q, k, v)) end
+  local sizes, watcher = sizes_of(q, k, v), state.current.plan
+  if wanted.body.check then wanted.body.check(plan, sizes) end
+  if watcher then watcher.plan, watcher.sizes, watcher.body = plan, sizes, wanted.body end
   announce(wanted, plan.comm)
 end
 

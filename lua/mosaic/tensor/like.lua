@@ -34,7 +34,10 @@ end
 function Tensor.empty_in_order(shape, order, options)
   local sizes, inverse = { dtype = options.dtype, device = options.device }, {}
   for place, axis in ipairs(order) do sizes[place], inverse[axis] = shape[axis], place end
-  return create.empty(sizes):permute(inverse)
+  local base = create.empty(sizes)
+  local result = base:permute(inverse)
+  base:free()
+  return result
 end
 
 --- Zeros of another shape with self's dtype and device.

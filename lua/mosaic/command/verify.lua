@@ -1,0 +1,90 @@
+--- mosaic-lua verify: does a strategy give the one-rank answer, and what does it cost? Exit status 1 when
+-- anything is out of bounds.
+local USAGE = [[
+usage: mosaic-lua [-n P] verify [options]
+Compares sharded attention with the one-rank answer, forward and gradients; prints errors, bytes sent
+against the strategy's formula, work and memory of the ranks. Exit status 1: something is out of bounds.
+  --strategy S    a name, or a Lua table as in mosaic.attend: '{"hierarchical", intra_node_size = 2}';
+                  "all" for every built-in one with its defaults (default ring)
+  --ranks P       virtual ranks (default 4; with -n the job's ranks)
+  --rows N        queries (default 257)          --key-rows N    keys (default: as many)
+  --heads H       (default 4)                    --kv-heads H    (default: as many)
+  --head-size D   (default 16)                   --batch B       (default 1)
+  --layout L      contiguous, zigzag or striped (default: zigzag for causal masks, else contiguous)
+  --mask M        causal,window=LEFT:RIGHT,prefix=T,documents=N,alibi,keep,bias: any of them, with commas
+  --dtype T       f64,f32,bf16,f16: any of them, with commas (default f64,f32)
+  --wire W        bf16, fp8 or int8: how keys and values travel
+  --seed S        of the random numbers (default 1)
+]]
+
+local SIZES = {
+  rows = "rows", ["key-rows"] = "key_rows", heads = "heads", ["kv-heads"] = "kv_heads",
+  ["head-size"] = "head_size", batch = "batch",
+}
+local NUMBERS = { ranks = "ranks", seed = "seed" }
+local TEXTS = { layout = "layout", mask = "mask", wire = "wire", strategy = "strategy", dtype = "dtypes" }
+
+local function refuse(format, ...)
+  io.stderr:write("mosaic-lua verify: ", format:format(...), "\nTry 'mosaic-lua verify --help'.\n")
+  os.exit(2, true)
+end
+
+local function names()
+  local list = { "help" }
+  for _, known in ipairs { SIZES, NUMBERS, TEXTS } do
+    for name in pairs(known) do list[#list + 1] = name end
+  end
+  return list
+end
+
+local function number(name, text)
+  return tonumber(text) or refuse("--%s: expected a number, got '%s'", name, text)
+end
+
+--- "--name value" or "--name=value" into sizes or options.
+local function read(words)
+  local sizes, options, i = {}, {}, 1
+  while words[i] do
+    local name, value = words[i]:match "^%-%-([%w-]+)=?(.*)$"
+    if name == "help" then
+      io.write(USAGE)
+      os.exit(0, true)
+    elseif not (name and (SIZES[name] or NUMBERS[name] or TEXTS[name])) then
+      local near = name and require "mosaic.nearest"(name, names())
+      refuse("unknown option '%s'%s", words[i], near and (", did you mean '--%s'?"):format(near) or "")
+    elseif not words[i]:find("=", 1, true) then
+      i, value = i + 1, words[i + 1] or refuse("--%s: a value is missing", name)
+    end
+    if SIZES[name] then
+      sizes[SIZES[name]] = number(name, value)
+    else
+      options[NUMBERS[name] or TEXTS[name]] = NUMBERS[name] and number(name, value) or value
+    end
+    i = i + 1
+  end
+  return sizes, options
+end
+
+--- "ring", or the table that a text like {"ring", directions = 2} describes; no function can be called.
+local function strategy_of(text)
+  if not text:find "^%s*{" then return text end
+  local chunk, wrong = load("return " .. text, "=--strategy", "t", {})
+  local ok, value = pcall(chunk or error, wrong)
+  return ok and value or refuse("--strategy: %s", tostring(value))
+end
+
+local function list_of(text)
+  local list = {}
+  for item in text:gmatch "[^,]+" do list[#list + 1] = item end
+  return list
+end
+
+local mosaic = require "mosaic"
+local sizes, options = read { ... }
+local wanted = options.strategy or "ring"
+options.strategy, options.dtypes = nil, options.dtypes and list_of(options.dtypes)
+local fine = true
+for _, each in ipairs(wanted == "all" and mosaic.strategy.names() or { strategy_of(wanted) }) do
+  fine = mosaic.verify(each, sizes, options).ok and fine
+end
+if not fine then os.exit(1, true) end

@@ -1,0 +1,121 @@
+--- Compares a sharded plan with the one-rank answer, forward and gradients, and says what it costs.
+--
+--   mosaic.verify("mesh2d", { rows = 1001, heads = 4 }, { ranks = 6, mask = "causal", layout = "zigzag" })
+--
+-- strategy: whatever names one. sizes: batch, heads, kv_heads, rows, key_rows, head_size (see case.lua).
+-- options: ranks (virtual ones; default: the job's ranks when there are several, else 4), layout and indices,
+-- mask (text, see case.lua, or a mask for all rows), dtypes ({"f64", "f32"}), seed (1), quiet (false), and
+-- what else mosaic.attend takes.
+-- Prints for every dtype the largest error as a share of the largest value, bytes sent against the strategy's
+-- formula, work and memory of the ranks; returns all that as a table whose `ok` says whether it is within
+-- bounds: f64 1e-12, others twice the error of one rank in the same dtype.
+-- An approximate strategy is compared with itself on one rank; how far it is from exact attention is printed
+-- too.
+local case = require "mosaic.verify.case"
+local check = require "mosaic.check"
+local comms = require "mosaic.comm"
+local masks = require "mosaic.mask"
+local partition = require "mosaic.partition"
+local report = require "mosaic.verify.report"
+local run = require "mosaic.verify.run"
+local strategy = require "mosaic.strategy"
+
+local PASSED_ON = { "scale", "dropout", "wire" } -- to attend
+local OPTIONS = { "ranks", "layout", "indices", "mask", "dtypes", "seed", "quiet", unpack(PASSED_ON) }
+local BALANCED = { zigzag = 0.03, striped = 0.03, documents = 0.05 }
+local FEW_ROWS = 64 -- for each rank: below, single rows decide the balance
+
+--- Largest magnitude of each tensor of an answer; 1 for an empty one.
+local function scales(answer)
+  local largest = {}
+  for name, x in pairs(answer) do
+    local finite = x:to("f64"):masked_fill(x:abs():eq(math.huge), 0)
+    largest[name] = x:numel() > 0 and math.max(finite:abs():max():item(), 1e-300) or 1
+  end
+  return largest
+end
+
+--- Largest differences of two whole answers.
+local function compare(got, want)
+  local errors = {}
+  for name, x in pairs(got) do errors[name] = x:numel() > 0 and run.distance(x, want[name]) or 0 end
+  return errors
+end
+
+--- The balance that a layout promises for a mask; nil where it promises nothing.
+local function balance_of(job, ranks)
+  if job.queries.rows < FEW_ROWS * ranks or not (job.mask.causal or job.mask.documents) then return nil end
+  return job.balanced and BALANCED[job.queries.layout] or nil
+end
+
+local ORDER = { "out", "lse", "dq", "dk", "dv", "dbias" }
+
+--- Runs the job in one dtype; adds to found.errors, and the costs to found.ranks.
+local function verify_dtype(comm, job, dtype, reference, found)
+  local errors, ranks = run.rank(comm, job, dtype)
+  local largest, alone = scales(job.truth), reference(dtype)
+  for _, name in ipairs(ORDER) do
+    if errors[name] then
+      local share, bound = errors[name] / largest[name], report.bound(dtype, alone[name] / largest[name])
+      found.errors[#found.errors + 1] = {
+        name = name, dtype = dtype, error = share, bound = bound, ok = share <= bound,
+      }
+    end
+  end
+  found.ranks = found.ranks or ranks
+end
+
+--- Errors of one rank in each dtype, computed once.
+local function one_rank(job)
+  local known = {}
+  return function(dtype)
+    known[dtype] = known[dtype] or compare(run.truth(job, dtype), job.truth)
+    return known[dtype]
+  end
+end
+
+local function new_job(wanted, sizes, options, ranks)
+  local mask = type(options.mask) == "table" and options.mask or case.mask(options.mask, sizes)
+  local layout = options.layout or options.indices and "indices" or mask.causal and "zigzag" or "contiguous"
+  local function placed(rows)
+    return partition.new { layout = layout, rows = rows, ranks = ranks, indices = options.indices }
+  end
+  local job = {
+    tensors = case.tensors(sizes, options.seed or 1), mask = masks.normal("verify", mask), strategy = wanted,
+    queries = placed(sizes.rows), keys = placed(sizes.key_rows), options = { indices = options.indices },
+    truth_strategy = wanted.body.approximate and wanted or "local", balanced = wanted.body.balanced ~= false,
+  }
+  for _, name in ipairs(PASSED_ON) do job.options[name] = options[name] end
+  job.truth = run.truth(job, "f64")
+  return job
+end
+
+local function title(wanted, sizes, options, job, ranks)
+  return ("%s on %d ranks: %d x %d rows (%s), mask %s, %d heads (%d kv) of %d, batch %d"):format(wanted.text,
+    ranks, sizes.rows, sizes.key_rows, job.queries.layout,
+    type(options.mask) == "string" and options.mask or masks.describe(job.mask),
+    sizes.heads, sizes.kv_heads, sizes.head_size, sizes.batch)
+end
+
+local function verify(wanted, sizes, options)
+  options = check.options("verify", options or {}, OPTIONS)
+  wanted, sizes = strategy.get(wanted), case.sizes(sizes or {})
+  local world = comms.world()
+  local ranks = options.ranks or (world.size > 1 and world.size or 4)
+  local job = new_job(wanted, sizes, options, ranks)
+  local reference = one_rank(job)
+  local function on_rank(comm)
+    local found = { title = title(wanted, sizes, options, job, ranks), errors = {} }
+    for _, dtype in ipairs(options.dtypes or { "f64", "f32" }) do
+      verify_dtype(comm, job, dtype, reference, found)
+    end
+    found.balance = balance_of(job, ranks)
+    return report.judge(found)
+  end
+  local real = world.size > 1 and ranks == world.size
+  local found = real and on_rank(world) or comms.spawn(ranks, on_rank)[1]
+  if not options.quiet and (not real or world.rank == 0) then print(report.text(found)) end
+  return found
+end
+
+return verify

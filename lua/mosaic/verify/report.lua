@@ -1,0 +1,73 @@
+--- What verify found, judged against its bounds and as text.
+local report = {}
+
+local EXACT = { f64 = 1e-12 } -- of the largest value
+local ULPS = 2 ^ -22          -- a few roundings of f32, allowed beside twice the error of one rank
+local BYTES = 0.02            -- measured bytes may differ from the formula's by this share
+
+--- The bound for a tensor in a dtype: the house's, or twice what one rank makes of the same dtype.
+function report.bound(dtype, one_rank) return EXACT[dtype] or 2 * one_rank + ULPS end
+
+local function extremes(ranks, name)
+  local low, high, sum = math.huge, -math.huge, 0
+  for _, rank in ipairs(ranks) do
+    low, high, sum = math.min(low, rank[name]), math.max(high, rank[name]), sum + rank[name]
+  end
+  return low, high, sum / #ranks
+end
+
+--- Do measured and predicted bytes agree on every rank? nil where the strategy predicts nothing.
+local function bytes_agree(ranks)
+  for _, rank in ipairs(ranks) do
+    if rank.predicted < 0 then return nil end
+    if not (math.abs(rank.bytes - rank.predicted) <= BYTES * rank.predicted) then return false end
+  end
+  return true
+end
+
+--- "1,234,567"
+local function thousands(number)
+  local text = ("%d"):format(number)
+  return (text:reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", ""))
+end
+
+local function range(ranks, name)
+  local low, high = extremes(ranks, name)
+  if low == high then return thousands(low) end
+  return ("%s to %s"):format(thousands(low), thousands(high))
+end
+
+local function verdict(fine)
+  return fine == nil and "" or fine and "ok" or "OUT OF BOUNDS"
+end
+
+--- found = { title, errors = { { name, dtype, error, bound, ok }, ... }, ranks = { { bytes, predicted,
+-- peak, work }, ... }, balance = the largest share by which work may exceed the mean, or nil }.
+-- Sets found.imbalance, found.bytes_ok, found.balance_ok and found.ok.
+function report.judge(found)
+  local _, most, mean = extremes(found.ranks, "work")
+  found.imbalance = mean > 0 and most / mean - 1 or 0
+  found.bytes_ok = bytes_agree(found.ranks)
+  if found.balance then found.balance_ok = found.imbalance <= found.balance end
+  found.ok = found.bytes_ok ~= false and found.balance_ok ~= false
+  for _, entry in ipairs(found.errors) do found.ok = found.ok and entry.ok end
+  return found
+end
+
+function report.text(found)
+  local lines = { found.title }
+  for _, entry in ipairs(found.errors) do
+    lines[#lines + 1] = ("  %-6s %-5s error %.1e, bound %.1e  %s"):format(entry.name, entry.dtype,
+      entry.error, entry.bound, verdict(entry.ok))
+  end
+  local ranks = found.ranks
+  lines[#lines + 1] = ("  bytes sent by a rank, forward   %s; formula %s  %s"):format(range(ranks, "bytes"),
+    ranks[1].predicted < 0 and "none" or range(ranks, "predicted"), verdict(found.bytes_ok))
+  lines[#lines + 1] = ("  pairs worked on by a rank       %s; the busiest %.1f %% over the mean  %s"):format(
+    range(ranks, "work"), 100 * found.imbalance, verdict(found.balance_ok))
+  lines[#lines + 1] = ("  most bytes held by a rank       %s"):format(range(ranks, "peak"))
+  lines[#lines + 1] = found.ok and "  within bounds" or "  OUT OF BOUNDS"
+  return table.concat(lines, "\n")
+end
+
+return report

@@ -1,0 +1,97 @@
+local mosaic = require "mosaic"
+local fails = require "spec.support.fails"
+local program = require "spec.support.program"
+
+local function verify(strategy, sizes, options)
+  options.quiet = true
+  return mosaic.verify(strategy, sizes, options)
+end
+
+--- A ring that forgets the last rank's keys.
+local function forgetful(comm, q, k, v, plan)
+  local out, lse
+  local keys, values = comm:all_gather(k, -2), comm:all_gather(v, -2)
+  local first = 1
+  for owner = 0, comm.size - 2 do
+    local count = plan.keys:count(owner)
+    local o, l = mosaic.sdpa(q, keys:narrow(-2, first, count), values:narrow(-2, first, count),
+      plan:block(owner))
+    if out then out, lse = mosaic.merge(out, lse, o, l) else out, lse = o, l end
+    first = first + count
+  end
+  return out, lse
+end
+
+describe("verify", function()
+  it("finds the ring exact, and its bytes those of the formula", function()
+    local found = verify("ring", { rows = 101, heads = 2, head_size = 8 }, { ranks = 3 })
+    assert.is_true(found.ok)
+    assert.equal(10, #found.errors) -- out, lse, dq, dk, dv in two dtypes
+    for _, rank in ipairs(found.ranks) do assert.equal(rank.predicted, rank.bytes) end
+    assert.equal(2 * 2 * 8 * 8 * (34 + 33), found.ranks[3].bytes) -- K and V of the ranks 2 and 1, f64
+  end)
+
+  it("counts causal pairs: zigzag balances them, contiguous does not", function()
+    local sizes = { rows = 512, heads = 1, head_size = 4 }
+    local function imbalance(layout)
+      local found = verify("ring", sizes, { ranks = 4, mask = "causal", layout = layout, dtypes = { "f32" } })
+      local pairs_of_all = 0
+      for _, rank in ipairs(found.ranks) do pairs_of_all = pairs_of_all + rank.work end
+      assert.equal(512 * 513 / 2, pairs_of_all)
+      assert.is_true(found.ok)
+      return found.imbalance
+    end
+    assert.is_true(imbalance "zigzag" < 0.001)
+    assert.is_true(imbalance "contiguous" > 0.7)
+  end)
+
+  it("holds no more than 1.3 x 8 n E b on a rank of a ring, whatever their number", function()
+    for _, ranks in ipairs { 2, 4, 8 } do
+      local found = verify("ring", { rows = 200 * ranks, heads = 2, head_size = 64 },
+        { ranks = ranks, dtypes = { "f32" } })
+      for _, rank in ipairs(found.ranks) do
+        assert.is_true(rank.peak <= 1.3 * 8 * 200 * 2 * 64 * 4, ("%d bytes"):format(rank.peak))
+      end
+    end
+  end)
+
+  it("finds a strategy that forgets keys out of bounds", function()
+    local found = verify(forgetful, { rows = 20 }, { ranks = 3, dtypes = { "f64" } })
+    assert.is_false(found.ok)
+    for _, entry in ipairs(found.errors) do assert.is_false(entry.ok, entry.name) end
+  end)
+
+  it("takes grouped heads, other keys than queries, and every mask by name", function()
+    local sizes = { rows = 37, key_rows = 23, heads = 4, kv_heads = 2, head_size = 5, batch = 2 }
+    for _, mask in ipairs { "causal", "window=3:1", "prefix=9", "documents=3", "alibi", "keep", "bias" } do
+      assert.is_true(verify("ring", sizes, { ranks = 3, mask = mask, dtypes = { "f64" } }).ok, mask)
+    end
+  end)
+
+  it("refuses sizes, masks and options that it does not know", function()
+    fails("verify: sizes: unknown option 'row', did you mean 'rows'", function()
+      mosaic.verify("ring", { row = 5 })
+    end)
+    fails("verify: mask \"casual\" is not one of", function()
+      mosaic.verify("ring", {}, { mask = "casual" })
+    end)
+    fails("verify: 3 heads are no multiple of 2 kv_heads", function()
+      mosaic.verify("ring", { heads = 3, kv_heads = 2 })
+    end)
+  end)
+end)
+
+describe("mosaic-lua verify", function()
+  it("prints what it found and ends with status 0", function()
+    local result = program "verify --rows 50 --ranks=3 --mask causal"
+    assert.equal(0, result.status)
+    assert.truthy(result.out:find("ring on 3 ranks: 50 x 50 rows (zigzag), mask causal", 1, true))
+    assert.truthy(result.out:find("within bounds", 1, true))
+  end)
+
+  it("refuses an unknown option with status 2", function()
+    local result = program "verify --row 50"
+    assert.equal(2, result.status)
+    assert.truthy(result.err:find("unknown option '--row', did you mean '--rows'?", 1, true))
+  end)
+end)
