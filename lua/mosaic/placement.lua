@@ -11,6 +11,7 @@ local Placement = class("Placement")
 
 --- lists[rank + 1]: the rank's pieces.
 function Placement:init(lists)
+  check.kind("placement", "the lists", lists, "table")
   self.lists, self.ranks = lists, #lists
 end
 

@@ -14,14 +14,14 @@ local parameter = require "mosaic.nn.parameter"
 
 local AxisAttention = class("AxisAttention", Module)
 
---- The attended axis as a number, from a number or one of the names in `axes`.
-local function axis_number(where, axis, axes)
+--- An axis, option `name`, as a number, from a number or one of the names in `axes`.
+local function axis_number(where, name, axis, axes)
   if axis == 0 then check.axis(where, axis, 1) end
-  if type(axis) ~= "string" then return check.integer(where, "attention_axis", axis) end
-  if not axes then check.fail("%s: attention_axis '%s' needs axes = {names}", where, axis) end
-  check.one_of(where, "attention_axis", axis, axes)
-  for i, name in ipairs(axes) do
-    if name == axis then return i end
+  if type(axis) ~= "string" then return check.integer(where, name, axis) end
+  if not axes then check.fail("%s: %s '%s' needs axes = {names}", where, name, axis) end
+  check.one_of(where, name, axis, axes)
+  for i, known in ipairs(axes) do
+    if known == axis then return i end
   end
 end
 
@@ -39,7 +39,7 @@ local function positive(where, options, name, default)
 end
 
 --- Reads embed_dim, num_heads, num_kv_heads (num_heads), attention_axis (a number, or a name in `axes`),
--- axes, comm and scale.
+-- axes, comm and scale; switch_axis where there is one.
 function AxisAttention:set_sizes(options)
   local where = self.class_name
   self.embed_dim = positive(where, options, "embed_dim")
@@ -47,7 +47,11 @@ function AxisAttention:set_sizes(options)
   self.num_kv_heads = positive(where, options, "num_kv_heads", self.num_heads)
   check_heads(where, self.embed_dim, self.num_heads, self.num_kv_heads)
   self.head_size = self.embed_dim / self.num_heads
-  self.axes, self.attention_axis = options.axes, axis_number(where, options.attention_axis, options.axes)
+  self.axes = options.axes
+  self.attention_axis = axis_number(where, "attention_axis", options.attention_axis, options.axes)
+  if options.switch_axis ~= nil then
+    self.switch_axis = axis_number(where, "switch_axis", options.switch_axis, options.axes)
+  end
   self.comm, self.scale = options.comm, options.scale
 end
 

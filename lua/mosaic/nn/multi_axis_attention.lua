@@ -7,6 +7,11 @@
 --   y = rows:forward(x, { mask = { prefix = T } })
 --
 -- The other axes are batch axes: they are neither permuted nor copied. Parameters: see axis_attention.lua.
+-- backend = "switch" with switch_axis = "features": x, sharded along the attended axis, becomes sharded along
+-- switch_axis (mosaic.switch), whole rows are attended to, and the result goes back, or with `stay = true`
+-- remains sharded along switch_axis, in the layer's layout (contiguous for indices). So two layers that
+-- attend along two axes in turn, each switching to the other's and staying, need one switch each. A layer
+-- whose axis is not the sharded one needs no backend at all.
 local attend = require "mosaic.attend"
 local AxisAttention = require "mosaic.nn.axis_attention"
 local check = require "mosaic.check"
@@ -14,26 +19,40 @@ local class = require "mosaic.class"
 local context = require "mosaic.context"
 local KVCache = require "mosaic.kv_cache"
 local strategy = require "mosaic.strategy"
+local switched = require "mosaic.nn.switched"
 
 local MultiAxisAttention = class("MultiAxisAttention", AxisAttention)
 
 local OPTIONS = {
   "embed_dim", "num_heads", "num_kv_heads", "attention_axis", "axes", "backend", "causal", "bias",
-  "layout", "indices", "comm", "scale", "wire", "dtype", "device", "generator",
+  "layout", "indices", "comm", "scale", "wire", "dtype", "device", "generator", "switch_axis", "stay",
 }
 
 local CACHE_OPTIONS = { "batch", "comm", "capacity", "dtype", "layout", "block_size", "mask" }
 
+--- The backend is a strategy, or "switch" with its axis.
+local function check_backend(self, options)
+  if self.backend ~= "switch" then
+    strategy.get(self.backend)
+    for _, name in ipairs { "switch_axis", "stay" } do
+      if options[name] ~= nil then check.fail("MultiAxisAttention: %s is for backend 'switch'", name) end
+    end
+  elseif not options.switch_axis then
+    check.fail "MultiAxisAttention: backend 'switch' needs switch_axis, the axis to be sharded meanwhile"
+  end
+  self.stay = check.option("MultiAxisAttention", options, "stay", "boolean", false)
+end
+
 --- options: embed_dim, num_heads and attention_axis (number, or a name in `axes`) are required.
--- backend: a strategy's name or function (default "local"); layout, indices, comm: how the axis is
--- sharded (defaults: mosaic.init's); wire: the format that keys and values travel in (mosaic.wire);
--- causal; bias (true); num_kv_heads (num_heads); scale (1/sqrt(d)); dtype, device, generator for the
--- parameters.
+-- backend: a strategy's name, function or table (default "local"), or "switch" with switch_axis and stay
+-- (false); layout, indices, comm: how the axis is sharded (defaults: mosaic.init's); wire: the format that
+-- keys and values travel in (mosaic.wire); causal; bias (true); num_kv_heads (num_heads); scale
+-- (1/sqrt(d)); dtype, device, generator for the parameters.
 function MultiAxisAttention:init(options)
   check.options("MultiAxisAttention", options, OPTIONS)
   self:set_sizes(options)
   self.backend, self.causal = options.backend or "local", options.causal or false
-  strategy.get(self.backend)
+  check_backend(self, options)
   if type(self.causal) ~= "boolean" then
     check.fail("MultiAxisAttention: causal must be true or false, got %s", check.show(self.causal))
   end
@@ -76,6 +95,13 @@ local function decode(layer, q, k, v, options)
   return (cache:attend(flat(q), { sharded = options.sharded })):view(shape)
 end
 
+--- The layer on x with all rows of the attended axis, or this rank's with a sharded backend.
+local function along(layer, x, mask, options)
+  local q, k, v = layer:project(x)
+  options.mask, options.scale, options.wire = mask, layer.scale, layer.wire
+  return layer:finish((attend(q, k, v, options)), x)
+end
+
 --- x (..., n, ..., embed_dim), sharded along the attended axis over the layer's communicator when
 -- the backend is a sharded one. Returns the same shape, sharded the same way.
 -- options.mask: see mosaic.sdpa; positions and lengths are those of the whole axis.
@@ -83,12 +109,18 @@ end
 -- rank or, with `sharded`, this rank's (a long prompt).
 function MultiAxisAttention:forward(x, options)
   options = check.options("MultiAxisAttention: forward", options or {}, { "mask", "cache", "sharded" })
-  local q, k, v = self:project(x)
-  local out = options.cache and decode(self, q, k, v, options) or attend(q, k, v, {
+  if options.cache then
+    local q, k, v = self:project(x)
+    return self:finish(decode(self, q, k, v, options), x)
+  elseif self.backend == "switch" then
+    return switched(self, x, self:mask_of(options), function(whole, mask, place)
+      place.strategy = "local"
+      return along(self, whole, mask, place)
+    end)
+  end
+  return along(self, x, self:mask_of(options), {
     strategy = self.backend, comm = self.comm, layout = self.layout, indices = self.indices,
-    mask = self:mask_of(options), scale = self.scale, wire = self.wire,
   })
-  return self:finish(out, x)
 end
 
 return MultiAxisAttention
