@@ -67,10 +67,9 @@ return {
   end,
 
   attend = function(comm, q, k, v, plan)
-    local o, heads = plan.options, q:size(-3)
-    local beta = o.beta:size(1) == heads and o.beta or o.beta:narrow(1, plan.head_from or 1, heads)
+    local o = plan.options
     local call = prepare.own(q, k, v, {
-      segment = o.segment, update = o.update, beta = beta, scale = plan.scale, alibi = plan.mask.alibi,
+      segment = o.segment, update = o.update, beta = o.beta, scale = plan.scale, alibi = plan.mask.alibi,
     })
     call.comm, call.counts, call.wire = comm, counts_of(plan), plan.wire
     return run(call)
