@@ -84,13 +84,10 @@ VEC_INLINE vec vec_round(vec x) /* |x| < 2^22 */
 typedef uint32_t vec_words __attribute__((vector_size(16)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
 {
-    typedef uint64_t wide __attribute__((vector_size(16)));
-    wide even = ((wide)x & 0xffffffff) * factor, odd = ((wide)x >> 32) * factor;
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-#error "even and odd words are told apart by little-endian order"
-#endif
-    *high = (vec_words)(even >> 32 | (odd & ~(uint64_t)0xffffffff));
-    return (vec_words)((even & 0xffffffff) | odd << 32);
+    typedef uint64_t wide __attribute__((vector_size(32)));
+    wide product = __builtin_convertvector(x, wide) * factor;
+    *high = __builtin_convertvector(product >> 32, vec_words);
+    return x * factor;
 }
 VEC_INLINE vec vec_scale(vec p, vec n, vec x)
 {
