@@ -5,6 +5,7 @@
 -- heads are -3 and batch entries -4 and -5. Functions in place of keep know their rows by position.
 -- Everything here is differentiable, for bias. A single row of keep or bias that stands for all queries
 -- of its rank is written out when it moves: every rank may have another one.
+local tape = require "mosaic.autograd.tape"
 local Tensor = require "mosaic.tensor"
 
 local mask_rows = {}
@@ -54,6 +55,19 @@ function mask_rows.gather(comm, mask, rows)
   return with_tensors(mask, function(x)
     return comm:all_gather(written_out(x, rows[comm.rank + 1]), -2, rows)
   end)
+end
+
+--- The same for a backward by hand: the gathered mask, whose bias has an edge where any rank wants its
+-- gradient, and a function from that bias's gradient to this rank's share (nil: not wanted here).
+function mask_rows.gather_again(comm, mask, rows, wants)
+  local own = {}
+  for name, value in pairs(mask) do own[name] = value end
+  own.bias = mask.bias and mask.bias:detach():requires_grad_(wants)
+  local gathered = tape.with_recording(true, mask_rows.gather, comm, own, rows)
+  return gathered, function(dbias)
+    tape.backward({ gathered.bias }, { dbias })
+    return own.bias.grad
+  end
 end
 
 --- The mask for the queries of all ranks of comm, but only this rank's part of an axis: parts[rank + 1]

@@ -4,10 +4,13 @@
 --   g = { dout, lse, delta: of the final result; dq, dbias: sums to add to, in f32 or f64 }
 -- (dbias only where the mask's bias wants a gradient; it has the columns of all keys).
 local attention = require "mosaic.attention"
+local Function = require "mosaic.autograd.function"
 local strategy = require "mosaic.strategy"
 local tape = require "mosaic.autograd.tape"
 
 local partial = {}
+
+local BIAS = 6 -- its place among the arguments of the Function in `recorded`
 
 --- out, lse of the keys that `plan` has; inner: a resolved strategy.
 function partial.forward(inner, comm, q, k, v, plan)
@@ -56,6 +59,27 @@ function partial.gradients(q, out, lse, bias, dout, dlse)
     dout = dout, lse = lse, delta = attention.delta(dout, out, dlse),
     dq = q:zeros_like { dtype = out.dtype }, dbias = bias and bias:zeros_like { dtype = out.dtype },
   }
+end
+
+--- attend of a strategy with a backward of its own: one step of the tape that keeps q, k, v, out and lse,
+-- whatever forward(comm, q, k, v, plan) gathers on the way.
+function partial.recorded(name, forward, backward)
+  local step = Function(name, {
+    collective = true,
+    forward = function(ctx, comm, plan, q, k, v)
+      local out, lse = forward(comm, q, k, v, plan)
+      ctx.comm, ctx.plan = comm, plan
+      for label, t in pairs { q = q, k = k, v = v, out = out, lse = lse } do ctx:save(label, t) end
+      return out, lse
+    end,
+    backward = function(ctx, dout, dlse)
+      local bias = ctx.needs[BIAS] and ctx.plan.mask.bias or nil
+      local g = partial.gradients(ctx.q, ctx.out, ctx.lse, bias, dout, dlse)
+      local dk, dv = backward(ctx.comm, ctx.q, ctx.k, ctx.v, ctx.plan, g)
+      return nil, nil, g.dq, dk, dv, g.dbias
+    end,
+  })
+  return function(comm, q, k, v, plan) return step(comm, plan, q, k, v, plan.mask.bias) end
 end
 
 return partial

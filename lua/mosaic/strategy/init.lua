@@ -91,7 +91,7 @@ function strategy.get(wanted)
 end
 
 --- What one rank's tensors have besides rows.
-local function sizes_of(q, k, v)
+function strategy.sizes(q, k, v)
   local batch = 1
   for axis = 1, q.ndim - 3 do batch = batch * q:size(axis) end
   local bytes = q:element_size()
@@ -123,7 +123,7 @@ end
 -- once, on rank 0, if it is approximate by nature.
 function strategy.check(wanted, q, k, v, plan)
   check_fit(q, k, v, plan)
-  local sizes, watcher = sizes_of(q, k, v), state.current.plan
+  local sizes, watcher = strategy.sizes(q, k, v), state.current.plan
   if wanted.body.check then wanted.body.check(plan, sizes) end
   if watcher then watcher.plan, watcher.sizes, watcher.body = plan, sizes, wanted.body end
   announce(wanted, plan.comm)

@@ -1,0 +1,86 @@
+--- Ranks as a mesh of a rows and c columns: rank (i, j) computes the tile of query block i and key block j.
+--
+-- The queries of a row's ranks, wherever in the sequence they are, form query block i, the keys of a
+-- column's ranks key block j; tile.lua gathers them and merges the results at home. Every pair of a query
+-- and a key belongs to one tile, and with zigzag or striped shards causal tiles are equal work.
+-- Sent per rank: n H (d b + d out + 8 bytes of lse) (c-1) + 2 n Hkv d b (a-1); about 4 N E b / sqrt(p) in
+-- all. Memory: N/a queries and N/c keys in forward and, gathered again, in backward; O(n) in between.
+-- mesh_shape = {a, c}; by default the most square one, turned so that less is sent. Ranks that follow each
+-- other form the rows: put the fast links there, for queries and results are the larger part.
+local attention = require "mosaic.attention"
+local check = require "mosaic.check"
+local mask_rows = require "mosaic.mask_rows"
+local partial = require "mosaic.partial"
+local strategy = require "mosaic.strategy"
+local Tile = require "mosaic.tile"
+
+--- The greatest divisor of n up to its root.
+local function most_square(n)
+  local a = math.floor(math.sqrt(n))
+  while n % a > 0 do a = a - 1 end
+  return a
+end
+
+local function shape_of(plan, sizes)
+  if plan.options.mesh_shape then return unpack(plan.options.mesh_shape) end
+  local short = most_square(plan.comm.size)
+  local long, queries, keys = plan.comm.size / short, 0, 0
+  for rank = 0, plan.comm.size - 1 do
+    queries = queries + plan.queries:count(rank) * Tile.query_bytes(sizes)
+    keys = keys + plan.keys:count(rank) * Tile.key_bytes(sizes, plan.wire)
+  end
+  if queries <= keys then return short, long end
+  return long, short
+end
+
+local function new_tile(comm, q, k, v, plan)
+  return Tile(comm, plan, shape_of(plan, strategy.sizes(q, k, v)))
+end
+
+local function forward(comm, q, k, v, plan)
+  local tile = new_tile(comm, q, k, v, plan)
+  local queries, keys, values = tile:gather_queries(-2, q), tile:gather_keys(k), tile:gather_keys(v)
+  local whole = tile.plan:with { mask = mask_rows.gather(tile.row, plan.mask, tile.query_rows) }
+  return tile:merge_home(attention.forward(queries:wait(), keys:wait(), values:wait(), whole:block(0)))
+end
+
+local function backward(comm, q, k, v, plan, g)
+  local tile = new_tile(comm, q, k, v, plan)
+  local queries, dout = tile:gather_queries(-2, q, g.dout)
+  local lse, delta = tile:gather_queries(-1, g.lse, g.delta)
+  local keys, values = tile:gather_keys(k), tile:gather_keys(v)
+  local mask, bias_home = mask_rows.gather_again(tile.row, plan.mask, tile.query_rows, g.dbias ~= nil)
+  queries = queries:wait()
+  local sums = {
+    dout = dout:wait(), lse = lse:wait(), delta = delta:wait(),
+    dq = queries:zeros_like { dtype = g.dq.dtype },
+    dbias = mask.bias and mask.bias.edge and mask.bias:zeros_like { dtype = g.dq.dtype },
+  }
+  local whole = tile.plan:with { mask = mask }
+  local dk, dv = partial.backward(strategy.get "local", whole.comm, queries, keys:wait(), values:wait(),
+    whole, sums)
+  g.dq:add_(tile:queries_home(sums.dq))
+  local dbias = sums.dbias and bias_home(sums.dbias)
+  if dbias then g.dbias:add_(dbias) end
+  return tile:keys_home(dk, k), tile:keys_home(dv, v)
+end
+
+return {
+  options = { "mesh_shape" },
+
+  check = function(plan)
+    local shape, ranks = plan.options.mesh_shape, plan.comm.size
+    if shape == nil then return end
+    local a, c = unpack(check.kind("mesh2d", "mesh_shape", shape, "table"))
+    check.integer("mesh2d", "mesh_shape[1]", a, 1)
+    if a * check.integer("mesh2d", "mesh_shape[2]", c, 1) == ranks and #shape == 2 then return end
+    local square = most_square(ranks)
+    check.fail("mesh2d: mesh_shape {%s} is not a mesh of %d ranks; {%d, %d} is", table.concat(shape, ", "),
+      ranks, square, ranks / square)
+  end,
+
+  attend = partial.recorded("mesh2d", forward, backward),
+  backward = backward,
+
+  volume = function(plan, sizes) return Tile.volume(plan, sizes, shape_of(plan, sizes)) end,
+}
