@@ -386,6 +386,73 @@ MOSAIC_API mosaic_status mosaic_npy_read(mosaic_tensor *out, const char *path, i
                                          int64_t rows);
 MOSAIC_API mosaic_status mosaic_npy_save(const char *path, const mosaic_tensor *a);
 
+/* ---- programs -------------------------------------------------------------------------------- */
+
+/* What a user's function of scores or keys computes, as steps over registers of doubles. Conditions
+ * are 1 and 0. */
+typedef enum {
+    MOSAIC_PROGRAM_CONSTANT, /* value */
+    MOSAIC_PROGRAM_SCORE,
+    MOSAIC_PROGRAM_BATCH, /* global numbers, from 1 */
+    MOSAIC_PROGRAM_HEAD,
+    MOSAIC_PROGRAM_QUERY,
+    MOSAIC_PROGRAM_KEY,
+    MOSAIC_PROGRAM_LOOKUP, /* element a (from 1; else any) of table number value (from 0) */
+    MOSAIC_PROGRAM_WITHIN, /* is a one of 1, 2, .. b? */
+    MOSAIC_PROGRAM_NEG,
+    MOSAIC_PROGRAM_ABS,
+    MOSAIC_PROGRAM_FLOOR,
+    MOSAIC_PROGRAM_CEIL,
+    MOSAIC_PROGRAM_SQRT,
+    MOSAIC_PROGRAM_EXP,
+    MOSAIC_PROGRAM_LOG,
+    MOSAIC_PROGRAM_TANH,
+    MOSAIC_PROGRAM_SIN,
+    MOSAIC_PROGRAM_COS,
+    MOSAIC_PROGRAM_NOT,
+    MOSAIC_PROGRAM_ADD,
+    MOSAIC_PROGRAM_SUB,
+    MOSAIC_PROGRAM_MUL,
+    MOSAIC_PROGRAM_DIV,
+    MOSAIC_PROGRAM_MOD, /* a - floor(a / b) b */
+    MOSAIC_PROGRAM_POW,
+    MOSAIC_PROGRAM_MIN,
+    MOSAIC_PROGRAM_MAX,
+    MOSAIC_PROGRAM_LT,
+    MOSAIC_PROGRAM_LE,
+    MOSAIC_PROGRAM_EQ,
+    MOSAIC_PROGRAM_AND,
+    MOSAIC_PROGRAM_OR,
+    MOSAIC_PROGRAM_SELECT, /* a != 0 ? b : c */
+    MOSAIC_PROGRAM_OPS,
+} mosaic_program_op;
+
+typedef struct {
+    int32_t op;
+    int32_t to, a, b, c; /* registers; `to` is none of those that the step reads */
+    bool varies;         /* between the keys of one query */
+    double value;
+} mosaic_program_step;
+
+/* Steps 0 .. value_count - 1 compute result and valid: whether every lookup that counts for the
+ * result is inside of its table. All steps compute slope too: d result / d score. */
+typedef struct {
+    int32_t count, value_count, registers;
+    int32_t result, valid, slope; /* registers; slope -1: there is none */
+    const mosaic_program_step *steps;
+    int32_t table_count;
+    const mosaic_tensor *const *tables; /* f64, one dim, contiguous, not empty */
+} mosaic_program;
+
+typedef enum { MOSAIC_PROGRAM_NONE, MOSAIC_PROGRAM_SOME, MOSAIC_PROGRAM_ALL } mosaic_program_extent;
+
+/* What a program lets through where batch, head, query and key are low[n]..high[n]: surely nothing
+ * (its result is 0, or minus infinity for a program with a slope), surely everything (no such
+ * program with a slope), or something between. */
+MOSAIC_API mosaic_status mosaic_program_range(mosaic_program_extent *extent,
+                                              const mosaic_program *program, const double *low,
+                                              const double *high);
+
 /* ---- attention ------------------------------------------------------------------------------- */
 
 /* Which keys a query sees, and what is added to their scores. All entries combine: a key is seen
@@ -403,6 +470,8 @@ typedef struct {
     const mosaic_tensor *alibi;       /* (heads): -slope (q_position - k_position) is added */
     const mosaic_tensor *keep;        /* u8, broadcasts to (batch..., heads, nq, nk) */
     const mosaic_tensor *bias;        /* float, likewise; added to the scores */
+    const mosaic_program *score;      /* with a slope: from score + bias to the score; or NULL */
+    const mosaic_program *keep_if;    /* without: nonzero means attend; or NULL */
     double dropout; /* 0 <= p < 1: a probability is 0 with chance p, else divided by 1 - p, after
                      * the sum: lse knows nothing of it. Which ones is decided by the seed and by
                      * the pair's batch entry, head and positions in the whole, modulo 2^32 each. */

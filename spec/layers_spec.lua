@@ -7,7 +7,7 @@ local LAYERS = {
   { "partition", "mesh", "placement", "visibility", "course", "folder", "tiers" },
   { "tensor" },
   { "autograd" },
-  { "mask", "attention", "comm", "wire" },
+  { "program", "mask", "attention", "comm", "wire" },
   { "context" },
   { "tile", "batch_split", "rotate_queries",
     "plan", "strategy", "partial", "rotate", "move", "infini",

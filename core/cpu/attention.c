@@ -7,6 +7,7 @@
 #include "attention.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "../parallel.h"
 #include "cpu.h"
@@ -17,6 +18,7 @@
 typedef struct {
     int64_t *low, *high, *q_position, *k_position; /* NULL where nothing asks for positions */
     double *slope;
+    mosaic_attention_fault *fault;
 } plan;
 
 static int64_t saturating_add(int64_t a, int64_t b)
@@ -45,12 +47,14 @@ static bool has_limits(const mosaic_attention_options *o)
     return o->causal || o->window_left >= 0 || o->window_right >= 0 || o->prefix >= 0;
 }
 
+static bool has_programs(const mosaic_attention_options *o) { return o->score || o->keep_if; }
+
 static mosaic_status make_plan(plan *p, const mosaic_attention_call *call)
 {
     const mosaic_attention_options *o = &call->options;
     int64_t nq = call->q.size[3], nk = call->k.size[3], heads = call->q.size[2];
     *p = (plan){0};
-    if (!has_limits(o) && !o->alibi && o->dropout == 0) return MOSAIC_OK;
+    if (!has_limits(o) && !o->alibi && o->dropout == 0 && !has_programs(o)) return MOSAIC_OK;
     int64_t bytes = (3 * nq + nk + heads) * 8;
     int64_t *room = malloc((size_t)bytes);
     if (!room)
@@ -114,6 +118,9 @@ static mosaic_attention_unit unit_at(const mosaic_attention_call *c, const plan 
                                .k_position = p->k_position,
                                .slope = p->slope ? p->slope + h : NULL,
                                .dropout = mosaic_attention_dropout_of(o),
+                               .score = o->score,
+                               .keep_if = o->keep_if,
+                               .fault = p->fault,
                                .accumulate = c->accumulate};
     u.q = rows_of(&c->q, b0, b1, h);
     u.k = rows_of(&c->k, b0, b1, kv_head);
@@ -149,6 +156,7 @@ typedef struct {
     int64_t scratch;             /* bytes that a thread needs */
     bool failed;                 /* to allocate them */
     mosaic_attention_work work;
+    mosaic_attention_fault fault;
 } job;
 
 static mosaic_attention_unit unit_of(const job *j, int64_t index)
@@ -171,12 +179,39 @@ static mosaic_status open_job(job *j, const mosaic_attention_call *call)
         j->outer[axis] = shares ? 1 : call->k.size[axis];
         j->shared[axis] = shares ? call->k.size[axis] : 1;
     }
-    return make_plan(&j->positions, call);
+    MOSAIC_TRY(make_plan(&j->positions, call));
+    j->positions.fault = &j->fault;
+    return MOSAIC_OK;
+}
+
+/* Of all that are reported the first one stays, whichever thread finds it. */
+void mosaic_attention_report(const mosaic_attention_unit *u, const mosaic_program_run *run,
+                             int64_t j)
+{
+    mosaic_attention_fault *fault = u->fault;
+    const char *entry = run->program == u->score ? "mask.score" : "mask.keep";
+    const int64_t at[] = {(int64_t)run->batch, (int64_t)run->head, (int64_t)run->query,
+                          run->key[j]};
+    while (__atomic_test_and_set(&fault->busy, __ATOMIC_ACQUIRE)) {
+    }
+    int axis = 0;
+    while (axis < 3 && at[axis] == fault->at[axis]) axis++;
+    if (!fault->entry || at[axis] < fault->at[axis]) {
+        fault->entry = entry;
+        memcpy(fault->at, at, sizeof at);
+    }
+    __atomic_clear(&fault->busy, __ATOMIC_RELEASE);
 }
 
 static mosaic_status close_job(job *j)
 {
+    const mosaic_attention_fault *fault = &j->fault;
     free(j->positions.q_position);
+    MOSAIC_REQUIRE(!fault->entry,
+                   "attention: %s looks up an entry that its table does not have, for b, h, i, j = "
+                   "%lld, %lld, %lld, %lld",
+                   fault->entry, (long long)fault->at[0], (long long)fault->at[1],
+                   (long long)fault->at[2], (long long)fault->at[3]);
     if (!j->failed) {
         j->call->work->visible += j->work.visible;
         j->call->work->computed += j->work.computed;
@@ -232,7 +267,7 @@ static bool is_small(const mosaic_attention_call *c)
     const int64_t *q = c->q.size, *k = c->k.size;
     return c->q.dtype != MOSAIC_DTYPE_F64 && q[3] <= SMALL_AXIS && k[3] <= SMALL_AXIS && k[3] > 0 &&
            q[0] * q[1] * q[2] >= mosaic_cpu()->attention_small->lanes && !has_limits(o) &&
-           !o->alibi && !o->q_documents && !o->keep && !o->bias;
+           !o->alibi && !has_programs(o) && !o->q_documents && !o->keep && !o->bias;
 }
 
 static void small_forward(void *context, int64_t from, int64_t to)

@@ -23,6 +23,13 @@ typedef struct {
     double scale;
 } mosaic_attention_dropout;
 
+/* A lookup that counts but is not in its table. */
+typedef struct {
+    bool busy;         /* a thread is writing */
+    const char *entry; /* "mask.score"; NULL: there is none */
+    int64_t at[4];     /* batch entry, head, query, key */
+} mosaic_attention_fault;
+
 typedef struct {
     int64_t group, nq, nk; /* query heads, queries of each, keys */
     int64_t d;
@@ -37,6 +44,8 @@ typedef struct {
     const int64_t *q_document, *k_document; /* equal ids see each other; or NULL */
     int64_t q_document_step, k_document_step;
     mosaic_attention_dropout dropout;
+    const mosaic_program *score, *keep_if; /* of the mask, or NULL */
+    mosaic_attention_fault *fault;
     bool accumulate; /* backward adds to dq, dk, dv */
 } mosaic_attention_unit;
 
@@ -104,6 +113,31 @@ static inline double mosaic_attention_kept(const mosaic_attention_unit *u, int64
         mosaic_philox_at(u->dropout.seed, stream, (uint32_t)query | key / 4 << 32);
     return words.word[key % 4] < u->dropout.below ? 0 : u->dropout.scale;
 }
+
+/* A run of a program for query i of this head and keys from.. */
+static inline mosaic_program_run mosaic_attention_run(const mosaic_attention_unit *u,
+                                                      const mosaic_program *program, int64_t head,
+                                                      int64_t i, int64_t from, int64_t count)
+{
+    return (mosaic_program_run){.program = program,
+                                .batch = (double)(u->batch + 1),
+                                .head = (double)(u->first_head + head + 1),
+                                .query = (double)u->q_position[i],
+                                .key = u->k_position + from,
+                                .count = count};
+}
+
+/* Doubles that the unit's programs work on, one after the other. */
+static inline int64_t mosaic_attention_registers(const mosaic_attention_unit *u)
+{
+    int32_t score = u->score ? u->score->registers : 0,
+            keep = u->keep_if ? u->keep_if->registers : 0;
+    return (score > keep ? score : keep) * (int64_t)MOSAIC_PROGRAM_RUN;
+}
+
+/* Notes that a lookup of this run at key number j of it is not in its table. */
+void mosaic_attention_report(const mosaic_attention_unit *u, const mosaic_program_run *run,
+                             int64_t j);
 
 enum { MOSAIC_ATTENTION_ROWS = 768 }; /* that forward gets at most; whole tiles on every ISA */
 

@@ -7,13 +7,15 @@
 typedef struct {
     double *k, *v, *dk, *dv; /* (nk, d) */
     double *score, *slant;   /* (nk): p and ds of one query */
+    double *slope;           /* (nk): d score of the program / d score */
+    double *registers;       /* of programs */
     double *q, *out, *dq;    /* (d): of one query */
     int64_t pairs;           /* seen so far */
 } workspace;
 
 static int64_t scratch_bytes(const mosaic_attention_unit *u)
 {
-    return 8 * (4 * u->nk * u->d + 2 * u->nk + 3 * u->d);
+    return 8 * (4 * u->nk * u->d + 3 * u->nk + mosaic_attention_registers(u) + 3 * u->d);
 }
 
 static workspace lay_out(const mosaic_attention_unit *u, void *scratch)
@@ -25,7 +27,9 @@ static workspace lay_out(const mosaic_attention_unit *u, void *scratch)
     w.dv = w.dk + matrix;
     w.score = w.dv + matrix;
     w.slant = w.score + u->nk;
-    w.q = w.slant + u->nk;
+    w.slope = w.slant + u->nk;
+    w.registers = w.slope + u->nk;
+    w.q = w.registers + mosaic_attention_registers(u);
     w.out = w.q + u->d;
     w.dq = w.out + u->d;
     return w;
@@ -70,20 +74,69 @@ static void add_scaled(double *to, const double *from, double factor, int64_t d)
     for (int64_t c = 0; c < d; c++) to[c] += factor * from[c];
 }
 
+/* visible (count) is 0, or -infinity where query i does not see one of keys from.. */
+static void apply_keep(const mosaic_attention_unit *u, const workspace *w, int64_t head, int64_t i,
+                       int64_t from, int64_t count, double *visible)
+{
+    mosaic_program_run run = mosaic_attention_run(u, u->keep_if, head, i, from, count);
+    mosaic_cpu()->program->run(&run, u->keep_if->value_count, w->registers);
+    const double *kept = w->registers + u->keep_if->result * MOSAIC_PROGRAM_RUN;
+    const double *valid = w->registers + u->keep_if->valid * MOSAIC_PROGRAM_RUN;
+    for (int64_t j = 0; j < count; j++) {
+        if (visible[j] == 0 && valid[j] == 0) mosaic_attention_report(u, &run, j);
+        if (kept[j] == 0) visible[j] = -INFINITY;
+    }
+}
+
+/* Scores (count) of keys from.. of query i, where they are not hidden, become what the program
+ * makes of them; slope (count) gets its derivative. */
+static void apply_score(const mosaic_attention_unit *u, const workspace *w, int64_t head, int64_t i,
+                        int64_t from, int64_t count, double *score, double *slope)
+{
+    mosaic_program_run run = mosaic_attention_run(u, u->score, head, i, from, count);
+    run.score = score;
+    mosaic_cpu()->program->run(&run, u->score->count, w->registers);
+    const double *result = w->registers + u->score->result * MOSAIC_PROGRAM_RUN;
+    const double *valid = w->registers + u->score->valid * MOSAIC_PROGRAM_RUN;
+    const double *rate = w->registers + u->score->slope * MOSAIC_PROGRAM_RUN;
+    for (int64_t j = 0; j < count; j++) {
+        if (score[j] == -INFINITY) continue;
+        if (valid[j] == 0) mosaic_attention_report(u, &run, j);
+        score[j] = result[j];
+        slope[j] = rate[j];
+    }
+}
+
+static int64_t run_length(int64_t from, int64_t nk)
+{
+    return nk - from < MOSAIC_PROGRAM_RUN ? nk - from : MOSAIC_PROGRAM_RUN;
+}
+
+/* score (nk) <- 0 where query i may look, else -infinity */
+static void look(const mosaic_attention_unit *u, workspace *w, int64_t head, int64_t i)
+{
+    for (int64_t j = 0; j < u->nk; j++)
+        w->score[j] = mosaic_attention_sees(u, head, i, j) ? 0 : -INFINITY;
+    for (int64_t j = 0; u->keep_if && j < u->nk; j += MOSAIC_PROGRAM_RUN)
+        apply_keep(u, w, head, i, j, run_length(j, u->nk), w->score + j);
+    for (int64_t j = 0; j < u->nk; j++) w->pairs += w->score[j] == 0;
+}
+
 /* The scores of query i against all keys, -infinity where it may not look; returns the largest. */
 static double scores(const mosaic_attention_unit *u, workspace *w, int64_t head, int64_t i)
 {
     double top = -INFINITY;
     read_row(w->q, &u->q, head, i, u->d);
+    look(u, w, head, i);
     for (int64_t j = 0; j < u->nk; j++) {
-        double s = -INFINITY;
-        bool sees = mosaic_attention_sees(u, head, i, j);
-        w->pairs += sees;
-        if (sees)
-            s = u->scale * dot(w->q, w->k + j * u->d, u->d) + mosaic_attention_added(u, head, i, j);
-        w->score[j] = s;
-        if (!(s <= top)) top = s; /* a NaN stays */
+        if (w->score[j] == -INFINITY) continue;
+        w->score[j] =
+            u->scale * dot(w->q, w->k + j * u->d, u->d) + mosaic_attention_added(u, head, i, j);
     }
+    for (int64_t j = 0; u->score && j < u->nk; j += MOSAIC_PROGRAM_RUN)
+        apply_score(u, w, head, i, j, run_length(j, u->nk), w->score + j, w->slope + j);
+    for (int64_t j = 0; j < u->nk; j++)
+        if (!(w->score[j] <= top)) top = w->score[j]; /* a NaN stays */
     return top;
 }
 
@@ -128,6 +181,7 @@ static void backward_row(const mosaic_attention_unit *u, const mosaic_attention_
         if (w->score[j] == -INFINITY) continue;
         double p = exp(w->score[j] - lse), kept = mosaic_attention_kept(u, head, i, j);
         double ds = p * (kept * dot(dout, w->v + j * u->d, u->d) - delta);
+        if (u->score) ds *= w->slope[j];
         add_scaled(w->dv + j * u->d, dout, kept * p, u->d);
         add_scaled(w->dk + j * u->d, w->q, ds, u->d);
         add_scaled(w->dq, w->k + j * u->d, ds, u->d);

@@ -13,6 +13,7 @@
         .gemm = &mosaic_cpu_gemm_##name, .attention = &mosaic_cpu_attention_##name,                \
         .attention_backward = &mosaic_cpu_attention_backward_##name,                               \
         .attention_small = &mosaic_cpu_attention_small_##name,                                     \
+        .program = &mosaic_cpu_program_##name,                                                     \
     }
 
 static const mosaic_cpu_kernels tables[] = {

@@ -130,6 +130,24 @@ typedef struct {
     MOSAIC_QUANTIZE_KERNELS(double, f64)
 } mosaic_quantize_kernels;
 
+/* ---- programs of masks ---- */
+
+enum { MOSAIC_PROGRAM_RUN = 128 }; /* keys at a time, at most */
+
+/* One query, numbered globally from 1, and some keys. */
+typedef struct {
+    const mosaic_program *program;
+    double batch, head, query;
+    const int64_t *key;  /* (count): positions */
+    const double *score; /* (count), or NULL for a program without scores */
+    int64_t count;
+} mosaic_program_run;
+
+typedef struct {
+    /* The first `steps` steps; registers: (program->registers, MOSAIC_PROGRAM_RUN). */
+    void (*run)(const mosaic_program_run *run, int32_t steps, double *registers);
+} mosaic_program_kernels;
+
 /* ---- attention: see attention.h -------------------------------------------------------------- */
 
 typedef struct mosaic_attention_kernels mosaic_attention_kernels;
@@ -150,6 +168,7 @@ typedef struct {
     const mosaic_attention_kernels *attention;
     const mosaic_attention_backward_kernels *attention_backward;
     const mosaic_attention_small_kernels *attention_small;
+    const mosaic_program_kernels *program;
 } mosaic_cpu_kernels;
 
 /* The widest table that this machine can run; MOSAIC_ISA=scalar|avx2|avx512 asks for a narrower. */
@@ -176,5 +195,6 @@ MOSAIC_DECLARE_KERNELS(gemm)
 MOSAIC_DECLARE_KERNELS(attention)
 MOSAIC_DECLARE_KERNELS(attention_backward)
 MOSAIC_DECLARE_KERNELS(attention_small)
+MOSAIC_DECLARE_KERNELS(program)
 
 #endif

@@ -1,4 +1,5 @@
 /* attention.c - do the operands fit together, and how do they look with two batch axes? */
+#include "../program.h"
 #include "../tensor.h"
 
 enum { DIMS = 5, MAX_HEAD_SIZE = 256 }; /* batch, batch, heads, rows, head size */
@@ -132,6 +133,10 @@ static mosaic_status check_options(const char *op, mosaic_attention_call *call, 
 #undef CHECK
     MOSAIC_REQUIRE(o->dropout >= 0 && o->dropout < 1, "%s: dropout %g is not in [0, 1)", op,
                    o->dropout);
+    if (o->score) MOSAIC_TRY(mosaic_program_check(op, "mask.score", o->score, q));
+    if (o->keep_if) MOSAIC_TRY(mosaic_program_check(op, "mask.keep", o->keep_if, q));
+    MOSAIC_REQUIRE((!o->score || o->score->slope >= 0) && (!o->keep_if || o->keep_if->slope < 0),
+                   "%s: the program of mask.score has a slope, and that of mask.keep has none", op);
     return check_place(op, o, q);
 }
 

@@ -14,9 +14,12 @@
 --   prefix = T               key position <= T
 --   documents = ids | {q = ids, k = ids}   equal ids see each other
 --   keep = u8 tensor         nonzero means attend; broadcasts to (batch..., heads, nq, nk)
+--   keep = function(b, h, i, j) return j <= i end   of the global numbers of batch entry, head, query, key
 -- or which adds to the scores:
 --   alibi = slopes           -slope (query position - key position), one slope a head; no gradient
 --   bias = tensor            broadcasts like keep; differentiable
+-- or which changes them, after these and before keys are hidden (see program/init.lua for functions):
+--   score = function(s, b, h, i, j) return s - slope[h] * (i - j) end
 -- dropout = { p = 0.1, seed = 7 } sets a probability to 0 with chance p and divides it by 1 - p otherwise,
 -- after the sum: lse does not change. Which ones depends on the seed and the pair's batch entry, head and
 -- positions in the whole only, so the ranks that share the work agree.
@@ -37,6 +40,7 @@ local create = require "mosaic.tensor.create"
 local Function = require "mosaic.autograd.function"
 local masks = require "mosaic.mask"
 local numbers = require "mosaic.numbers"
+local program = require "mosaic.program"
 local Tensor = require "mosaic.tensor"
 local work = require "mosaic.work"
 
@@ -64,7 +68,8 @@ function setters.window(c, value) c.window_left, c.window_right = value[1], valu
 function setters.prefix(c, value) c.prefix = value end
 function setters.documents(c, ids) c.q_documents, c.k_documents = ids.q.c, ids.k.c end
 function setters.alibi(c, slopes) c.alibi = slopes.c end
-function setters.keep(c, keep) c.keep = keep.c end
+function setters.keep(c, keep) c[program.is(keep) and "keep_if" or "keep"] = keep.c end
+function setters.score(c, score) c.score = score.c end
 function setters.bias(c, bias) c.bias = bias.c end
 
 --- Where the call's heads and batch entries lie in the whole; C counts from 0.
@@ -167,9 +172,19 @@ local sdpa = Function("sdpa", {
   end,
 })
 
+--- The options with the mask's functions traced: backward runs what forward ran.
+local function traced(options)
+  local mask = type(options.mask) == "table" and options.mask or {}
+  if type(mask.keep) ~= "function" and type(mask.score) ~= "function" then return options end
+  local changed = {}
+  for name, value in pairs(options) do changed[name] = value end
+  changed.mask = masks.normal("sdpa", mask)
+  return changed
+end
+
 --- Attention of q to k and v; see the top of this file.
 function attention.sdpa(q, k, v, options)
-  options = check.options("sdpa", options or {}, OPTIONS)
+  options = traced(check.options("sdpa", options or {}, OPTIONS))
   expect_tensors("sdpa", { "q", "k", "v" }, q, k, v)
   local own = { mask = masks.normal("sdpa", options.mask) } -- what the caller changes later stays out
   for _, name in ipairs(OPTIONS) do

@@ -13,6 +13,7 @@ local NAMES = {
   ["mosaic.tensor.cross_entropy"] = { "cross_entropy" },
   ["mosaic.autograd"] = { "no_grad", "checkpoint", "gradcheck" },
   ["mosaic.attention"] = { "sdpa", "merge" },
+  ["mosaic.program"] = { "lookup" },
   ["mosaic.comm"] = { virtual = "spawn" },
   ["mosaic.context"] = { "init", "mesh" },
   ["mosaic.parallel"] = { "shard", "unshard", "sync_gradients", "broadcast_parameters", "total" },
@@ -24,7 +25,8 @@ local NAMES = {
 
 --- Public names that are modules (or, as attend, functions) themselves.
 local MODULES = {
-  Tensor = "mosaic.tensor", autograd = "mosaic.autograd", attention = "mosaic.attention",
+  Tensor = "mosaic.tensor", program = "mosaic.program",
+  autograd = "mosaic.autograd", attention = "mosaic.attention",
   attend = "mosaic.attend", comm = "mosaic.comm", strategy = "mosaic.strategy",
   KVCache = "mosaic.kv_cache",
   wire = "mosaic.wire",

@@ -1,15 +1,17 @@
 --- What a mask may say, checked and brought into one form before anything is computed or sent.
 --
 -- A mask is a table whose entries combine; see attention.lua for what they mean. `mask.normal` gives a
--- new table in which window is { left, right }, documents { q = ids, k = ids }, and lists are tensors.
+-- new table in which window is { left, right }, documents { q = ids, k = ids }, lists are tensors, and
+-- functions are programs.
 local check = require "mosaic.check"
 local create = require "mosaic.tensor.create"
+local program = require "mosaic.program"
 local state = require "mosaic.state"
 local Tensor = require "mosaic.tensor"
 
 local mask = {}
 
-local NAMES = { "causal", "window", "prefix", "documents", "alibi", "keep", "bias" }
+local NAMES = { "causal", "window", "prefix", "documents", "alibi", "keep", "bias", "score" }
 
 --- A tensor, or a Lua list made into one.
 function mask.as_tensor(where, name, value, dtype)
@@ -60,7 +62,26 @@ function normal.alibi(where, value)
     .. "detach them", where, slopes:describe())
 end
 
-function normal.keep(where, value) return expect_tensor(where, "mask.keep", value) end
+--- The program of a function, or one that was made before.
+local function program_of(where, kind, value)
+  if type(value) == "function" then return program[kind](value, where .. ": mask." .. kind) end
+  if value.kind == kind then return value end
+  check.fail("%s: mask.%s is a program made by mosaic.program.%s", where, kind, value.kind)
+end
+
+local function is_code(value) return type(value) == "function" or program.is(value) end
+
+function normal.keep(where, value)
+  if is_code(value) then return program_of(where, "keep", value) end
+  if Tensor.is(value) then return value end
+  check.fail("%s: mask.keep must be a tensor or a function, got %s", where, check.show(value))
+end
+
+function normal.score(where, value)
+  if is_code(value) then return program_of(where, "score", value) end
+  check.fail("%s: mask.score must be a function, got %s", where, check.show(value))
+end
+
 function normal.bias(where, value) return expect_tensor(where, "mask.bias", value) end
 
 --- The mask (nil: none) in its normal form; fails on unknown entries and wrong types.
@@ -80,8 +101,11 @@ function text.window(value) return ("{%d, %d}"):format(value[1], value[2]) end
 function text.alibi(value) return "{" .. table.concat(value:flat(), ", ") .. "}" end
 function text.documents(value) return ("%d dims"):format(value.q.ndim) end
 
+function text.score(value) return value:describe() end
+
 --- A tensor's dtype and its sizes but that of the queries, which may differ between ranks.
 function text.keep(value)
+  if program.is(value) then return value:describe() end
   local shape = value.shape
   if #shape > 1 then shape[#shape - 1] = "n" end
   return ("%s [%s]"):format(value.dtype, table.concat(shape, ","))
@@ -100,7 +124,9 @@ function mask.describe(value)
   return #parts > 0 and table.concat(parts, " ") or "none"
 end
 
+--- Of a tensor; a program is for any rows and keys.
 local function last_sizes(t)
+  if program.is(t) then return 1, 1 end
   local shape = t.shape
   return shape[#shape - 1] or 1, shape[#shape] or 1
 end

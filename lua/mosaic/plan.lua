@@ -14,6 +14,7 @@
 -- that moves rows and hands them to an inner one derives the plan for that: plan:with{ queries = ... }.
 local class = require "mosaic.class"
 local create = require "mosaic.tensor.create"
+local program = require "mosaic.program"
 local visibility = require "mosaic.visibility"
 
 local Plan = class("Plan")
@@ -37,9 +38,10 @@ local function positions_of(pieces)
   return position_tensors[pieces]
 end
 
---- The columns (last axis) of x that belong to these rows, where x has one for every global row.
+--- The columns (last axis) of x that belong to these rows, where x has one for every global row. A
+-- program goes by positions.
 local function columns(x, pieces)
-  if x:size(-1) == 1 then return x end
+  if program.is(x) or x:size(-1) == 1 then return x end
   local piece = pieces[1]
   if #pieces == 1 and piece[2] == 1 then return x:narrow(-1, piece[1], piece[3]) end
   return x:index_select(-1, positions_of(pieces))

@@ -1,7 +1,7 @@
 --- Which keys can matter to which queries: what a strategy need neither send nor compute.
 --
 -- Pure arithmetic on positions, and on the document ids of all rows. The answers err on the side of
--- "visible": tensors of keep and bias are not looked at.
+-- "visible": tensors of keep and bias are not looked at, functions (as programs) by their range.
 local Placement = require "mosaic.placement"
 
 local visibility = {}
@@ -63,6 +63,28 @@ local function share_document(documents, q_pieces, k_pieces)
   return false
 end
 
+--- May a program let queries of one piece see keys of another?
+local function may_pass(code, q_piece, k_piece)
+  local i = { q_piece[1], q_piece[1] + (q_piece[3] - 1) * q_piece[2] }
+  local j = { k_piece[1], k_piece[1] + (k_piece[3] - 1) * k_piece[2] }
+  return code:range { i = i, j = j } ~= "none"
+end
+
+--- May functions of the mask let queries of a piece see any of these keys?
+local function functions_pass(mask, q_piece, k_pieces)
+  local codes = {}
+  for _, name in ipairs { "keep", "score" } do
+    if mask[name] and mask[name].range then codes[#codes + 1] = mask[name] end
+  end
+  if #codes == 0 then return true end
+  for _, k_piece in ipairs(k_pieces) do
+    local pass = k_piece[3] > 0
+    for _, code in ipairs(codes) do pass = pass and may_pass(code, q_piece, k_piece) end
+    if pass then return true end
+  end
+  return false
+end
+
 local function any_position(mask, q_pieces, k_pieces)
   if #q_pieces * #k_pieces > MANY then
     local low, high = extent(k_pieces)
@@ -74,7 +96,9 @@ local function any_position(mask, q_pieces, k_pieces)
   end
   for _, piece in ipairs(q_pieces) do
     local last = piece[1] + (piece[3] - 1) * piece[2]
-    if piece[3] > 0 and reaches(mask, piece[1], last, k_pieces) then return true end
+    if piece[3] > 0 and reaches(mask, piece[1], last, k_pieces) and functions_pass(mask, piece, k_pieces) then
+      return true
+    end
   end
   return false
 end

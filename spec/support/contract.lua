@@ -25,6 +25,17 @@ local MASKS = {
     for h = 1, heads do slopes[h] = 2 ^ -h end
     return { alibi = slopes, causal = true }
   end,
+  ["keep by a function"] = function(rows)
+    return { keep = function(b, h, i, j) return j <= i and (i + j + b) % (h + 1) < 2 or j == rows end }
+  end,
+  ["score by a function"] = function()
+    local function score(s, b, h, i, j)
+      if (i - j) % 5 == b then return -math.huge end
+      return 2 * math.tanh(s / 2) - h * math.abs(i - j) / 8
+    end
+    dense.slopes[score] = function(s) return 1 - math.tanh(s / 2) ^ 2 end
+    return { score = score, prefix = 20 }
+  end,
   keep = function(rows, heads)
     return { keep = fill { heads, rows, rows }:gt(0) }
   end,
@@ -53,7 +64,7 @@ local function local_mask(mask, positions)
   local part = {}
   for name, value in pairs(mask) do part[name] = value end
   if mask.documents then part.documents = rows_of(mask.documents, 1, positions) end
-  if mask.keep then part.keep = rows_of(mask.keep, -2, positions) end
+  if mosaic.Tensor.is(mask.keep) then part.keep = rows_of(mask.keep, -2, positions) end
   if mask.bias then part.bias = rows_of(mask.bias, -2, positions):requires_grad_() end
   return part
 end

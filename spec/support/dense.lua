@@ -5,9 +5,12 @@
 --
 -- q, k, v are tensors as mosaic.sdpa takes them, and so are the options; dout and dlse are flat lists
 -- (dlse may be nil). Results are flat lists in row-major order. Shares no code with the library.
+-- Functions of the mask are called with numbers; dense.slopes[score] is the derivative of a score function
+-- by its score, which the spec has written down.
 local dropout = require "spec.support.dropout"
+local numbers = require "spec.support.numbers"
 
-local dense = {}
+local dense = { slopes = setmetatable({}, { __mode = "k" }) }
 
 --- (batch, heads, rows, d) of a shape with 2 to 5 axes.
 local function sizes(shape)
@@ -52,12 +55,21 @@ local function positions(value, n)
   return list
 end
 
+--- f(b, h, i, j) -> nonzero where the key is seen: of a tensor, or of the user's function.
+local function keep_reader(keep, q_shape, nk, qp, kp, options)
+  if type(keep) ~= "function" then return broadcast_reader(keep, q_shape, nk) end
+  return function(b, h, i, j)
+    b, h = numbers(options, q_shape, b, h)
+    return keep(b, h, qp[i + 1], kp[j + 1]) and 1 or 0
+  end
+end
+
 --- f(b, h, i, j) -> what is added to a score, or nil where the key must not be seen.
 local function masker(q_shape, nk, options)
   local mask, nq = options.mask or {}, q_shape[#q_shape - 1]
   local qp, kp = positions(options.q_positions, nq), positions(options.k_positions, nk)
   local window = type(mask.window) == "number" and { mask.window, mask.window } or mask.window
-  local keep = mask.keep and broadcast_reader(mask.keep, q_shape, nk)
+  local keep = mask.keep and keep_reader(mask.keep, q_shape, nk, qp, kp, options)
   local bias = mask.bias and broadcast_reader(mask.bias, q_shape, nk)
   local slopes = mask.alibi and list_of(mask.alibi)
   local q_document, k_document
@@ -114,13 +126,20 @@ end
 
 --- Visits every query: f(row, keys, added, query). Queries are counted over everything, the query's
 -- first key is number `keys` of all keys, added[j] joins the score of key j (false: not seen);
--- query.kept[j] is what dropout multiplies its probability by.
+-- query.kept[j] is what dropout multiplies its probability by, query.rescore(j, s) the score that the
+-- user's function makes of s, and its derivative.
 function dense.each_score(q, k, options, f)
   local _, kv_heads, nk = sizes(k.shape)
   local extra, kept = masker(q.shape, nk, options), dropout(options, q.shape)
   local qp, kp = positions(options.q_positions, q:size(-2)), positions(options.k_positions, nk)
+  local score = options.mask and options.mask.score
   each_query(q.shape, kv_heads, function(b, h, kv, i, row)
     local added, query = {}, { b = b, h = h, i = i, kept = {} }
+    local batch, head = numbers(options, q.shape, b, h)
+    function query.rescore(j, s)
+      if not score then return s, 1 end
+      return score(s, batch, head, qp[i + 1], kp[j]), dense.slopes[score](s, batch, head, qp[i + 1], kp[j])
+    end
     for j = 1, nk do
       added[j], query.kept[j] = extra(b, h, i, j - 1) or false, kept(b, h, qp[i + 1], kp[j])
     end
@@ -135,8 +154,11 @@ local function each_softmax(q, k, v, options, f)
   local values = { q = q:flat(), k = k:flat(), v = v:flat(), d = d, scale = scale }
   dense.each_score(q, k, options, function(row, keys, added, query)
     local scores = {}
+    query.slope = {}
     for j = 1, nk do
       scores[j] = added[j] and scale * dot(values.q, row * d, values.k, (keys + j - 1) * d, d) + added[j]
+      if scores[j] then scores[j], query.slope[j] = query.rescore(j, scores[j]) end
+      if scores[j] == -math.huge then scores[j] = false end
     end
     query.row, query.keys = row, keys
     query.p, query.lse = softmax_row(scores, nk)
@@ -191,7 +213,7 @@ function dense.gradients(q, k, v, dout, dlse, options)
       delta = delta + p * dp[j]
     end
     for j, p in pairs(query.p) do
-      local ds = p * (dp[j] - delta)
+      local ds = p * (dp[j] - delta) * query.slope[j]
       add_gradients(g, x, query, j, query.kept[j] * p, ds, dout)
       if bias then
         local _, at = bias_at(query.b, query.h, query.i, j - 1)

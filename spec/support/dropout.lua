@@ -3,6 +3,7 @@
 --   local kept = dropout(options, q.shape)
 --   kept(b, h, i, j)   0 or 1/(1-p) for flat batch entry b and head h of the call (from 0), positions i and j
 local bit = require "bit"
+local numbers = require "spec.support.numbers"
 
 local LOW = 0xffffffffULL
 
@@ -18,21 +19,14 @@ local function philox(seed, c0, c1, c2, c3)
   return { [0] = c0, c1, c2, c3 }
 end
 
---- Number of flat batch entry b in the whole.
-local function batch_number(options, shape, b)
-  local from, own = options.batch_from or {}, shape[#shape - 3] or 1
-  local outer, inner = (from[#from - 1] or 1) - 1, (from[#from] or 1) - 1
-  return (outer + math.floor(b / own)) * (options.batch_total or own) + inner + b % own
-end
-
 return function(options, shape)
   local p = options.dropout and options.dropout.p or 0
   if p == 0 then return function() return 1 end end
   local seed = bit.bxor(0ULL + options.dropout.seed, 0x7f4a7c1564726f70ULL)
-  local first_head = (options.head_from or 1) - 1
   return function(b, h, i, j)
+    local batch, head = numbers(options, shape, b, h)
     local words = philox(seed, 0ULL + (i - 1), 0ULL + math.floor((j - 1) / 4),
-      0ULL + batch_number(options, shape, b), 0ULL + first_head + h)
+      0ULL + batch - 1, 0ULL + head - 1)
     return tonumber(words[(j - 1) % 4]) < p * 2 ^ 32 and 0 or 1 / (1 - p)
   end
 end

@@ -59,14 +59,14 @@ local function dropped(p, kept)
   return left
 end
 
-local function backward(x, g, p, left, kept, row, keys)
+local function backward(x, g, p, left, query, row, keys)
   local at, delta = row * x.d, 0
   for c = 0, x.d - 1 do delta = f32(delta + f32(x.dout[at + c] * g.out[at + c])) end
   for j, weight in pairs(p) do
     local key = (keys + j - 1) * x.d
-    local dp = f32(dot(x.dout, at, x.v, key, x.d) * kept[j])
+    local dp = f32(dot(x.dout, at, x.v, key, x.d) * query.kept[j])
     local ds = f32(weight * f32(dp - delta))
-    ds = f32(ds * x.scale)
+    ds = f32(f32(ds * query.slope[j]) * x.scale)
     add(g.dq, at, x.k, key, ds, x.d)
     add(g.dk, key, x.q, at, ds, x.d)
     add(g.dv, key, x.dout, at, left[j], x.d)
@@ -83,15 +83,20 @@ function plain.attention(q, k, v, dout, options)
   local lse = {}
   dense.each_score(q, k, options or {}, function(row, keys, added, query)
     local scores = {}
+    query.slope = {}
     for j = 1, nk do
       local product = added[j] and dot(x.q, row * d, x.k, (keys + j - 1) * d, d)
       scores[j] = product and f32(f32(product * x.scale) + f32(added[j]))
+      if scores[j] then
+        local new, slope = query.rescore(j, scores[j])
+        scores[j], query.slope[j] = new > -math.huge and f32(new), f32(slope)
+      end
     end
     local p
     p, lse[row + 1] = softmax(scores, nk)
     local left = dropped(p, query.kept)
     for j, weight in pairs(left) do add(g.out, row * d, x.v, (keys + j - 1) * d, weight, d) end
-    backward(x, g, p, left, query.kept, row, keys)
+    backward(x, g, p, left, query, row, keys)
   end)
   return { out = list_of(g.out, q:numel()), lse = lse, dq = list_of(g.dq, q:numel()),
     dk = list_of(g.dk, k:numel()), dv = list_of(g.dv, v:numel()) }

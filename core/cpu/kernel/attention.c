@@ -22,6 +22,7 @@ typedef struct {
     float *scores, *mask; /* (BLOCK, TILE) */
     float *factors;       /* of dropout, likewise; NULL without */
     uint8_t *seen;        /* (TILE, SEEN) */
+    double *registers;    /* of the mask's programs */
 } workspace;
 
 /* Cuts rows from..to - 1 into tiles; with scratch NULL only the end of what is taken counts. */
@@ -37,6 +38,7 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t t
     w.scores = take(scratch, BLOCK * TILE, 4);
     w.mask = take(scratch, BLOCK * TILE, 4);
     w.seen = take(scratch, TILE * SEEN, 1);
+    w.registers = take(scratch, mosaic_attention_registers(u), 8);
     if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
     for (int64_t i = 0; i < w.count; i++) {
         tile t = {.first = from + i * TILE, .rows = min_i64(to - from - i * TILE, TILE)};
@@ -116,16 +118,32 @@ VEC_INLINE void add_values(int vectors, float *out, const vec *factor, const flo
     }
 }
 
-VEC_INLINE void attend_vectors(int vectors, const workspace *w, tile *t, int64_t key, int64_t keys,
-                               bool masked, int64_t d)
+/* Scores after the mask's program, and the largest of them. */
+VEC_INLINE void make_new_scores(int vectors, const mosaic_attention_unit *u, const workspace *w,
+                                const tile *t, const span *s, vec *top)
 {
+    const int64_t width = vectors * VEC_LANES, keys = s->to - s->from;
+    rescore(u, t->first, t->rows, s->from, keys, w->scores, NULL, width, w->registers);
+    for (int i = 0; i < vectors; i++) top[i] = vec_load(t->top + i * VEC_LANES);
+    for (int64_t j = 0; j < keys; j++)
+        for (int i = 0; i < vectors; i++)
+            top[i] = vec_max(vec_load(w->scores + j * width + i * VEC_LANES), top[i]);
+}
+
+/* The tile against the keys of s, which start `key` keys into the packed block. */
+VEC_INLINE void attend_vectors(int vectors, const mosaic_attention_unit *u, const workspace *w,
+                               tile *t, const span *s, int64_t key)
+{
+    const int64_t keys = s->to - s->from, d = u->d;
+    const float *mask = s->hides || s->adds ? w->mask : NULL;
     const vec base = vec_set(w->base);
     vec top[VECTORS], sum[VECTORS], factor[VECTORS];
     for (int i = 0; i < vectors; i++) {
         factor[i] = top[i] = vec_load(t->top + i * VEC_LANES);
         sum[i] = vec_load(t->sum + i * VEC_LANES);
     }
-    make_scores(vectors, w->scores, top, w->k + key * d, t->q, masked ? w->mask : NULL, keys, d);
+    make_scores(vectors, w->scores, top, w->k + key * d, t->q, mask, keys, d);
+    if (u->score) make_new_scores(vectors, u, w, t, s, top);
     for (int i = 0; i < vectors; i++) {
         factor[i] = vec_exp2((factor[i] - top[i]) * base);
         sum[i] *= factor[i];
@@ -139,13 +157,13 @@ VEC_INLINE void attend_vectors(int vectors, const workspace *w, tile *t, int64_t
     }
 }
 
-/* The tile against keys key.. of the packed block. */
-static void attend(const workspace *w, tile *t, int64_t key, int64_t keys, bool masked, int64_t d)
+static void attend(const mosaic_attention_unit *u, const workspace *w, tile *t, const span *s,
+                   int64_t key)
 {
     switch (t->vectors) {
-    case 1: attend_vectors(1, w, t, key, keys, masked, d); break;
-    case 2: attend_vectors(2, w, t, key, keys, masked, d); break;
-    default: attend_vectors(3, w, t, key, keys, masked, d); break;
+    case 1: attend_vectors(1, u, w, t, s, key); break;
+    case 2: attend_vectors(2, u, w, t, s, key); break;
+    default: attend_vectors(3, u, w, t, s, key); break;
     }
 }
 
@@ -167,7 +185,7 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
     for (int64_t i = 0; i < w->count; i++) {
         tile *t = &w->tiles[i];
         span s = visible(u, &t->limits, &e, from, to);
-        int64_t pairs = look(u, t->first, t->rows, &s, w->seen);
+        int64_t pairs = look(u, t->first, t->rows, &s, w->seen, w->registers);
         if (!pairs) continue;
         if (!packed) {
             pack_keys(w->k, u, &u->k, from, to - from);
@@ -175,7 +193,7 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
             packed = true;
         }
         prepare(u, w, t, &s);
-        attend(w, t, s.from - from, s.to - s.from, s.hides || s.adds, u->d);
+        attend(u, w, t, &s, s.from - from);
         work->visible += pairs;
         work->computed += t->rows * (s.to - s.from);
     }

@@ -32,6 +32,8 @@ typedef struct {
     float *weights, *slant, *mask; /* (BLOCK, TILE): p, ds */
     float *factors;                /* of dropout, likewise; NULL without */
     uint8_t *seen;                 /* (TILE, SEEN) */
+    float *slope;                  /* (BLOCK, TILE): d score / d score before the mask's program */
+    double *registers;             /* of programs */
     tile tile;
 } workspace;
 
@@ -56,6 +58,8 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **sc
     w.slant = take(scratch, BLOCK * TILE, 4);
     w.mask = take(scratch, BLOCK * TILE, 4);
     w.seen = take(scratch, TILE * SEEN, 1);
+    w.slope = take(scratch, u->score ? BLOCK * TILE : 0, 4);
+    w.registers = take(scratch, mosaic_attention_registers(u), 8);
     if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
     w.tile.q = take(scratch, u->d * TILE, 4);
     w.tile.dout = take(scratch, u->d * TILE, 4);
@@ -154,13 +158,32 @@ static void add_to_keys(float *to, const float *a, const float *rows, int64_t co
     if (c < columns) add_columns(1, to + c, a, rows + c, columns, keys, depth);
 }
 
-VEC_INLINE void slants_of_vectors(int vectors, const workspace *w, int64_t key, int64_t keys,
-                                  bool masked, bool dq, int64_t d)
+/* Scores after the mask's program, and its slope. */
+static void make_new_scores(const mosaic_attention_unit *u, const workspace *w, const span *s)
 {
-    make_products(vectors, w, key, keys, masked, d);
+    rescore(u, w->tile.first, w->tile.rows, s->from, s->to - s->from, w->weights, w->slope, TILE,
+            w->registers);
+}
+
+/* ds <- ds slope */
+static void apply_slopes(const workspace *w, int64_t keys)
+{
+    for (int64_t j = 0; j < keys; j++)
+        for (int64_t lane = 0; lane < w->tile.rows; lane++)
+            w->slant[j * TILE + lane] *= w->slope[j * TILE + lane];
+}
+
+/* The keys of s start `key` keys into the chunk. */
+VEC_INLINE void slants_of_vectors(int vectors, const mosaic_attention_unit *u, const workspace *w,
+                                  const span *s, int64_t key, bool dq)
+{
+    const int64_t keys = s->to - s->from, d = u->d;
+    make_products(vectors, w, key, keys, s->hides || s->adds, d);
+    if (u->score) make_new_scores(u, w, s);
     if (w->factors) apply_factors(vectors, w->slant, w->factors, TILE, keys);
     make_slants(vectors, w, keys);
     if (w->factors) apply_factors(vectors, w->weights, w->factors, TILE, keys);
+    if (u->score) apply_slopes(w, keys);
     if (dq) add_dq(vectors, w, key, keys, d);
 }
 
@@ -181,13 +204,13 @@ static void work_block(const mosaic_attention_unit *u, const mosaic_attention_pa
 {
     const tile *t = &w->tile;
     int64_t key = s->from - part->key_from, keys = s->to - s->from;
-    bool masked = s->hides || s->adds;
-    if (masked) make_mask(u, t->first, t->rows, s, w->seen, w->mask, t->vectors * VEC_LANES);
+    if (s->hides || s->adds)
+        make_mask(u, t->first, t->rows, s, w->seen, w->mask, t->vectors * VEC_LANES);
     if (w->factors) make_factors(u, t->first, t->rows, s->from, keys, w->factors, TILE);
     switch (t->vectors) {
-    case 1: slants_of_vectors(1, w, key, keys, masked, part->dq, u->d); break;
-    case 2: slants_of_vectors(2, w, key, keys, masked, part->dq, u->d); break;
-    default: slants_of_vectors(3, w, key, keys, masked, part->dq, u->d); break;
+    case 1: slants_of_vectors(1, u, w, s, key, part->dq); break;
+    case 2: slants_of_vectors(2, u, w, s, key, part->dq); break;
+    default: slants_of_vectors(3, u, w, s, key, part->dq); break;
     }
     if (u->dbias.data) add_dbias(u, w, s->from, keys);
     if (!part->dkv) return;
@@ -270,7 +293,7 @@ static void backward(const mosaic_attention_unit *u, const mosaic_attention_part
             int64_t to = min_i64(j + BLOCK, part->key_to);
             extent e = extent_of(u, j, to);
             span s = visible(u, &w.tile.limits, &e, j, to);
-            int64_t pairs = look(u, r, w.tile.rows, &s, w.seen);
+            int64_t pairs = look(u, r, w.tile.rows, &s, w.seen, w.registers);
             if (!pairs) continue;
             work_block(u, part, &w, &s);
             work->visible += pairs;

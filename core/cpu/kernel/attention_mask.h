@@ -7,7 +7,7 @@
  * are right; in order they are fast. */
 #ifndef MOSAIC_CPU_ATTENTION_MASK_H
 #define MOSAIC_CPU_ATTENTION_MASK_H
-#include "attention_tile.h"
+#include "attention_program.h"
 
 /* ---- who sees what -------------------------------------------------------------------------- */
 
@@ -15,6 +15,7 @@
  * queries: the narrowest and the widest. Unused where the unit has no such mask. */
 typedef struct {
     int64_t low_min, low_max, high_min, high_max, document_min, document_max;
+    int64_t query_min, query_max, head_min, head_max; /* positions; heads of the group */
 } limits;
 
 /* Positions and documents of some keys. */
@@ -31,7 +32,8 @@ typedef struct {
 
 static inline limits limits_of(const mosaic_attention_unit *u, int64_t first, int64_t rows)
 {
-    limits l = {INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN};
+    limits l = {INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN,     INT64_MAX,
+                INT64_MIN, INT64_MAX, INT64_MIN, first / u->nq, (first + rows - 1) / u->nq};
     place p = place_of(u, first);
     for (int64_t r = 0; r < rows; r++, p = next_place(u, p)) {
         if (u->low) {
@@ -45,6 +47,10 @@ static inline limits limits_of(const mosaic_attention_unit *u, int64_t first, in
             l.document_min = min_i64(l.document_min, id);
             l.document_max = max_i64(l.document_max, id);
         }
+        if (has_programs(u)) {
+            l.query_min = min_i64(l.query_min, u->q_position[p.query]);
+            l.query_max = max_i64(l.query_max, u->q_position[p.query]);
+        }
     }
     return l;
 }
@@ -52,7 +58,7 @@ static inline limits limits_of(const mosaic_attention_unit *u, int64_t first, in
 static inline extent extent_of(const mosaic_attention_unit *u, int64_t from, int64_t to)
 {
     extent e = {INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN};
-    for (int64_t j = from; u->low && j < to; j++) {
+    for (int64_t j = from; (u->low || has_programs(u)) && j < to; j++) {
         e.position_min = min_i64(e.position_min, u->k_position[j]);
         e.position_max = max_i64(e.position_max, u->k_position[j]);
     }
@@ -63,26 +69,46 @@ static inline extent extent_of(const mosaic_attention_unit *u, int64_t from, int
     return e;
 }
 
+/* What the programs let through of these queries and keys. */
+static inline mosaic_program_extent programs_let(const mosaic_attention_unit *u, const limits *l,
+                                                 const extent *e)
+{
+    if (!has_programs(u)) return MOSAIC_PROGRAM_ALL;
+    const double batch = (double)(u->batch + 1), head = (double)(u->first_head + 1);
+    const double low[] = {batch, head + (double)l->head_min, (double)l->query_min,
+                          (double)e->position_min};
+    const double high[] = {batch, head + (double)l->head_max, (double)l->query_max,
+                           (double)e->position_max};
+    mosaic_program_extent kept = MOSAIC_PROGRAM_ALL;
+    if (u->keep_if) kept = mosaic_program_extent_of(u->keep_if, low, high);
+    if (kept == MOSAIC_PROGRAM_NONE || !u->score) return kept;
+    bool hidden = mosaic_program_extent_of(u->score, low, high) == MOSAIC_PROGRAM_NONE;
+    return hidden ? MOSAIC_PROGRAM_NONE : kept;
+}
+
 /* Can any of these queries see any of these keys? */
 static inline bool any_seen(const mosaic_attention_unit *u, const limits *l, const extent *e)
 {
     if (u->low && (e->position_max < l->low_min || e->position_min > l->high_max)) return false;
-    return !u->q_document ||
-           (e->document_max >= l->document_min && e->document_min <= l->document_max);
+    if (u->q_document && (e->document_max < l->document_min || e->document_min > l->document_max))
+        return false;
+    return programs_let(u, l, e) != MOSAIC_PROGRAM_NONE;
 }
 
 /* Does every one of these queries see every one of these keys? */
 static inline bool all_seen(const mosaic_attention_unit *u, const limits *l, const extent *e)
 {
     if (u->low && (e->position_min < l->low_max || e->position_max > l->high_min)) return false;
-    return !u->q_document ||
-           (l->document_min == l->document_max && e->document_min == l->document_min &&
-            e->document_max == l->document_min);
+    if (u->q_document && (l->document_min != l->document_max ||
+                          e->document_min != l->document_min || e->document_max != l->document_min))
+        return false;
+    return programs_let(u, l, e) == MOSAIC_PROGRAM_ALL;
 }
 
-static inline bool key_seen(const mosaic_attention_unit *u, const limits *l, int64_t key)
+static inline bool keys_seen(const mosaic_attention_unit *u, const limits *l, int64_t from,
+                             int64_t to)
 {
-    extent e = extent_of(u, key, key + 1);
+    extent e = extent_of(u, from, to);
     return any_seen(u, l, &e);
 }
 
@@ -93,8 +119,10 @@ static inline span visible(const mosaic_attention_unit *u, const limits *l, cons
     span s = {from, to, u->keep.data, u->bias.data || u->slope};
     if (!any_seen(u, l, e)) return (span){from, from, false, false};
     if (all_seen(u, l, e)) return s;
-    while (s.to > from && !key_seen(u, l, s.to - 1)) s.to--;
-    while (s.from < s.to && !key_seen(u, l, s.from)) s.from++;
+    for (int64_t piece = 64; piece > 0; piece /= 8) {
+        while (s.to - piece >= from && !keys_seen(u, l, s.to - piece, s.to)) s.to -= piece;
+        while (s.from + piece <= s.to && !keys_seen(u, l, s.from, s.from + piece)) s.from += piece;
+    }
     s.from = from + (s.from - from) / STEP * STEP;
     extent rest = extent_of(u, s.from, s.to);
     s.hides = s.hides || !all_seen(u, l, &rest);
@@ -107,7 +135,7 @@ enum { SEEN = 128 /* keys of a block, at most */ };
 
 /* seen[j] <- does this query see key from + j? Returns how many it sees. */
 static inline int64_t look_row(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
-                               uint8_t *seen)
+                               uint8_t *seen, double *registers)
 {
     for (int64_t j = 0; j < keys; j++) seen[j] = 1;
     if (u->low) {
@@ -129,21 +157,22 @@ static inline int64_t look_row(const mosaic_attention_unit *u, place p, int64_t 
         else
             for (int64_t j = 0; j < keys; j++) seen[j] &= keep[j * u->keep.column] != 0;
     }
+    if (u->keep_if) look_by_program(u, p, from, keys, seen, registers);
     uint8_t count = 0; /* at most SEEN */
     for (int64_t j = 0; j < keys; j++) count = (uint8_t)(count + seen[j]);
     return count;
 }
 
 /* How many pairs of rows first.. of the group and the span's keys there are to work on. Where these
- * are not all pairs, seen (rows, SEEN) says which. */
+ * are not all pairs, seen (rows, SEEN) says which. registers: for programs. */
 static inline int64_t look(const mosaic_attention_unit *u, int64_t first, int64_t rows, span *s,
-                           uint8_t *seen)
+                           uint8_t *seen, double *registers)
 {
     int64_t keys = s->to - s->from, count = 0;
     if (!s->hides || !keys) return rows * keys;
     place p = place_of(u, first);
     for (int64_t lane = 0; lane < rows; lane++, p = next_place(u, p))
-        count += look_row(u, p, s->from, keys, seen + lane * SEEN);
+        count += look_row(u, p, s->from, keys, seen + lane * SEEN, registers);
     s->hides = count < rows * keys;
     return count;
 }
