@@ -52,6 +52,7 @@ local function attention(options, axis, backend)
   return mosaic.MultiAxisAttention {
     embed_dim = options.embed_dim, num_heads = options.num_heads, axes = AXES, attention_axis = axis,
     backend = backend, layout = options.layout, comm = options.comm,
+    switch_axis = backend == "switch" and "columns" or nil,
     dtype = options.dtype, generator = options.generator,
   }
 end

@@ -24,7 +24,7 @@ local OPTIONS = {
   { "lr", 4e-3, "learning rate", above = 0 },
   { "clip", 1.0, "largest norm of the gradient", above = 0 },
   { "seed", 0, "of the first weights and of the tables", integer = 0 },
-  { "backend", "ring", "how attention over the rows is shared: ring, or local on one rank" },
+  { "backend", "ring", "how attention over the rows is shared: a strategy, switch, or local on one rank" },
   { "dtype", "f32", "of the weights: f32 or f64" },
   { "held-out", 0, "generated tables to measure on besides, 200 are steady", integer = 0 },
   { "every", 100, "steps from one measurement, and saved model, to the next", integer = 1 },

@@ -5,6 +5,10 @@
 --
 -- mosaic.init{sp_size = 4} arranges the world as data parallel x sequence parallel and makes that
 -- the default of every layer. Without it all ranks form one sequence-parallel group.
+--
+-- Sequences are laid out over the ranks contiguously; for causal work (`causal = true`) in zigzag, where all
+-- ranks have the same to do; or as `layout` says. shard, unshard, switch, attend, the layers and K/V caches
+-- follow.
 local check = require "mosaic.check"
 local class = require "mosaic.class"
 local Comm = require "mosaic.comm.class"
@@ -13,13 +17,15 @@ local state = require "mosaic.state"
 
 local context = {}
 
+local LAYOUTS = { "contiguous", "zigzag", "striped" } -- those that need nothing but the number of rows
+
 local RankMesh = class("Mesh")
 
 --- Splits the world once per axis, in the order of the axes: the same order on every rank.
-function RankMesh:init(axes, options)
+function RankMesh:init(where, axes, layout)
   self.world = require "mosaic.comm".world()
   self.mesh = Mesh(axes, self.world.size)
-  self.layout = options.layout or "contiguous"
+  self.layout = check.one_of(where, "layout", layout or "contiguous", LAYOUTS)
   self.comms = {}
   for _, axis in ipairs(self.mesh.axes) do
     self.comms[axis.name] = axis.size == self.world.size and self.world
@@ -42,13 +48,16 @@ end
 --- A mesh over all ranks: a list of { name, size }; the sizes multiply to the world's size.
 -- options.layout: how shards made for it are laid out (default "contiguous").
 function context.mesh(axes, options)
-  return RankMesh(axes, check.options("mesh", options or {}, { "layout" }))
+  return RankMesh("mesh", axes, check.options("mesh", options or {}, { "layout" }).layout)
 end
 
---- Arranges the world as dp x sp with sp_size ranks (default: all) per sequence, or as the given
--- mesh, and makes it the default of layers, shard and unshard. Every rank calls it. Returns it.
+--- Arranges the world as dp x sp with sp_size ranks (default: all) per sequence, or as the given mesh (which
+-- sequence-parallel work needs an axis "sp" of), and makes it the default of layers, shard and unshard.
+-- options: sp_size or mesh, causal, layout. Every rank calls it. Returns it.
 function context.init(options)
-  options = check.options("init", options or {}, { "sp_size", "mesh", "layout" })
+  options = check.options("init", options or {}, { "sp_size", "mesh", "layout", "causal" })
+  local causal = check.option("init", options, "causal", "boolean", false)
+  local layout = options.layout or causal and "zigzag"
   local axes = options.mesh
   if not axes then
     local size = require "mosaic.comm".world().size
@@ -56,7 +65,7 @@ function context.init(options)
     if size % sp_size ~= 0 then check.fail("init: sp_size %d does not divide %d ranks", sp_size, size) end
     axes = { { "dp", size / sp_size }, { "sp", sp_size } }
   end
-  state.current.mesh = context.mesh(axes, { layout = options.layout })
+  state.current.mesh = RankMesh("init", axes, layout)
   return state.current.mesh
 end
 

@@ -43,6 +43,14 @@ describe("nanoTabPFN training", function()
     end
   end)
 
+  it("has the same loss curve when it switches from rows to columns", function()
+    local expected = curve.small { backend = "local" }
+    for _, ranks in ipairs { 2, 3, 5 } do
+      local curves = mosaic.virtual(ranks, function() return curve.small { backend = "switch" } end)
+      for _, losses in ipairs(curves) do near(f64(losses), f64(expected), 1e-4) end
+    end
+  end)
+
   it("learns on generated tables", function()
     local trainer = Trainer {
       model = support.small_model { num_layers = 1 }, tables = 4, rows = 40, features = 3, seed = 3,
