@@ -89,10 +89,11 @@ local function error_of(comm, result, truth)
   return comm:all_reduce(mosaic.tensor({ off }, { dtype = "f64" }), { op = "max" }):item()
 end
 
---- Bytes that all ranks sent, and the work of the busiest rank in units of the mean one.
-local function cost(comm)
-  local work, sent = mosaic.tensor({ mosaic.attention.work().forward }, { dtype = "f64" }), 0
-  for _, counter in pairs(comm:counters()) do sent = sent + counter.bytes_sent end
+--- Bytes that all ranks sent since one had sent `before`, and the work of the busiest rank in units of the
+-- mean one.
+local function cost(comm, before)
+  local sent = comm:bytes_sent() - before
+  local work = mosaic.tensor({ mosaic.attention.work().forward }, { dtype = "f64" })
   local most, mean = comm:all_reduce(work, { op = "max" }), comm:all_reduce(work, { op = "mean" })
   return mosaic.total(sent, { comm = comm }), (most / mean):item()
 end
@@ -121,10 +122,10 @@ local function compare(comm, name, mask, o)
   local truth = run(function(q, k, v) return (mosaic.sdpa(q, k, v, { mask = mask })) end, whole,
     function(x) return x end)
   local results = run(function(q, k, v)
-    comm:reset_counters()
+    local before = comm:bytes_sent()
     mosaic.attention.reset_work()
     local out = mosaic.attend(q, k, v, { strategy = name, comm = comm, layout = "contiguous", mask = mask })
-    sent, busiest = cost(comm)
+    sent, busiest = cost(comm, before)
     return out
   end, whole, share)
   local errors = {}

@@ -51,11 +51,9 @@ end
 --- Seconds and bytes sent by body(), and its result.
 local function measured(comm, body)
   comm:barrier()
-  comm:reset_counters()
-  local start, sent = mosaic.clock(), 0
+  local start, before = mosaic.clock(), comm:bytes_sent()
   local result = body()
-  for _, counter in pairs(comm:counters()) do sent = sent + counter.bytes_sent end
-  return result, mosaic.clock() - start, sent
+  return result, mosaic.clock() - start, comm:bytes_sent() - before
 end
 
 --- A line per rank from its list of numbers, on rank 0.
@@ -82,7 +80,7 @@ local function main(o)
   local mean, norm = mosaic.total(loss:item()), block.between_rows.in_proj_weight.grad:norm():item()
   report(comm, "%d rows; forward %.2f s, %.3f MB sent; backward %.2f s, %.3f MB sent; %.1f MB at most held",
     x:size(2), forward_time, forward_sent / 1e6, backward_time, backward_sent / 1e6,
-    mosaic.memory().peak_bytes / 1e6)
+    mosaic.memory().rank_peak_bytes / 1e6)
   if comm.rank == 0 then io.write(("loss %.6f, norm of a gradient %.6f\n"):format(mean, norm)) end
 end
 

@@ -1,6 +1,6 @@
 --- The simplest model that attends along two axes of one tensor: over the features of a row here, over the
 -- rows of a feature across all ranks. It learns to add the mean of a cell's column to the mean of its row:
---   mosaic-lua --virtual 4 examples/two_axes.lua
+--   mosaic-lua --virtual 4 examples/two_axes.lua [steps]
 local mosaic = require "mosaic"
 local nn = mosaic.nn
 

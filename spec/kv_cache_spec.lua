@@ -281,6 +281,22 @@ describe("KVCache", function()
     end)
   end)
 
+  it("takes the memory of its rows, no more than twice", function()
+    local rows, width = 1500, 2 * 16 * 4 -- bytes of a row of k, or of v
+    each_world(function(comm)
+      mosaic.collect()
+      local before = mosaic.memory().rank_live_bytes
+      local cache = mosaic.KVCache { comm = comm, kv_heads = 2, head_size = 16 }
+      for _ = 1, rows / 50 do
+        local k = mosaic.ones { 1, 2, 50, 16 }
+        cache:append(k, k)
+      end
+      mosaic.collect()
+      local held, least = mosaic.memory().rank_live_bytes - before, cache:rows() * (2 * width + 8)
+      assert.is_true(held >= least and held <= 2 * least + 4096, ("%d bytes, not %d"):format(held, least))
+    end)
+  end)
+
   it("moves rows rarely while it grows", function()
     local cache = mosaic.KVCache { kv_heads = 1, head_size = 2 }
     local row, buffer, moves = mosaic.zeros { 1, 1, 1, 2 }, nil, 0

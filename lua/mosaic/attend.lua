@@ -58,7 +58,7 @@ end
 local function facts(q, brought, options)
   local k, v = brought.k, brought.v
   return {
-    error = "none", q = frame(q), k = frame(k), v = frame(v), mask = masks.describe(brought.mask),
+    q = frame(q), k = frame(k), v = frame(v), mask = masks.describe(brought.mask),
     layout = options.layout, scale = options.whole.scale or "default",
     dropout = options.whole.dropout and strategy.describe("dropout", options.whole.dropout) or nil,
     strategy = brought.strategy.text, wire = options.wire, place = numbers.describe_place(options.whole),
@@ -71,13 +71,11 @@ end
 -- do not belong together. Returns what prepare gave, and every rank's rows.
 local function agree(comm, q, k, v, options)
   if comm.size == 1 then return prepare(q, k, v, options), { q:size(-2) }, { k:size(-2) } end
-  local ok, brought = pcall(prepare, q, k, v, options)
-  local reason = not ok and tostring(brought):gsub("^[^\n]-:%d+: ", "", 1)
-  local same, own = { error = reason }, nil
-  if ok then same, own = facts(q, brought, options) end
-  local rows = comm:agree("attend", same, own)
-  if not ok then check.fail("%s", reason) end
-  local queries, keys = {}, {}
+  local brought, queries, keys = nil, {}, {}
+  local rows = comm:together("attend", function()
+    brought = prepare(q, k, v, options)
+    return facts(q, brought, options)
+  end)
   for i, row in ipairs(rows) do queries[i], keys[i] = row.queries, row.keys end
   return brought, queries, keys
 end

@@ -4,16 +4,6 @@ local check = require "mosaic.check"
 local create = require "mosaic.tensor.create"
 local partition = require "mosaic.partition"
 
---- A number that differs for different index lists (by all but chance).
-local function fingerprint(indices)
-  local hash = 0
-  for _, list in ipairs(indices or {}) do
-    hash = (hash * 31 + #list) % 2147483647
-    for _, row in ipairs(list) do hash = (hash * 31 + row) % 2147483647 end
-  end
-  return hash
-end
-
 local function check_append(where, cache, k, v, options)
   check.options(where, options, { "sharded", "layout", "indices", "first", "documents" })
   arguments.check_tensor(where, cache, "k", k)
@@ -30,7 +20,7 @@ local function check_append(where, cache, k, v, options)
     held = held, rows = options.sharded and "sharded" or k:size(3),
     layout = options.layout and check.one_of(where, "layout", options.layout, partition.LAYOUTS)
       or options.indices and "indices" or cache.deal.layout,
-    indices = fingerprint(options.indices),
+    indices = partition.fingerprint(options.indices),
     documents = arguments.check_documents(where, cache, options.documents, k:size(3)),
   }, { brings = k:size(3) }
 end

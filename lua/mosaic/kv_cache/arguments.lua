@@ -2,6 +2,7 @@
 local check = require "mosaic.check"
 local Deal = require "mosaic.kv_cache.deal"
 local masks = require "mosaic.mask"
+local numbers = require "mosaic.numbers"
 local state = require "mosaic.state"
 local Tensor = require "mosaic.tensor"
 
@@ -37,9 +38,7 @@ local function check_new(cache, options)
   cache.batch = check.integer("KVCache", "batch", options.batch or 1, 0)
   cache.dtype = check.one_of("KVCache", "dtype", options.dtype or "f32", DTYPES)
   cache.mask, cache.scale = mask_of(options.mask), options.scale
-  if cache.scale ~= nil and not (type(cache.scale) == "number" and math.abs(cache.scale) < math.huge) then
-    check.fail("KVCache: scale must be a finite number, got %s", check.show(cache.scale))
-  end
+  numbers.scale("KVCache", cache.scale)
   return {
     kv_heads = cache.kv_heads, head_size = cache.head_size, batch = cache.batch, dtype = cache.dtype,
     mask = masks.describe(cache.mask), scale = cache.scale or "default",
