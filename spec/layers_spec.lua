@@ -9,7 +9,7 @@ local LAYERS = {
   { "autograd" },
   { "program", "mask", "attention", "comm", "wire" },
   { "context" },
-  { "tile", "batch_split", "rotate_queries",
+  { "tile", "slices", "rotate_queries",
     "plan", "strategy", "partial", "rotate", "move", "infini",
     "mask_rows", "head_split", "pool" },
   { "attend", "parallel", "switch", "kv_cache" },

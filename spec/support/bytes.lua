@@ -5,35 +5,15 @@ local assert = require "luassert"
 local mosaic = require "mosaic"
 local fill = require "spec.support.fill"
 
---- The bytes that went out through a communicator and what it was split into.
-local function sent_through(comm)
-  local total = 0
-  for _, counters in pairs(comm:counters()) do total = total + counters.bytes_sent end
-  for _, pair in pairs(comm.grids or {}) do
-    for _, part in ipairs(pair) do total = total + sent_through(part) end
-  end
-  return total
-end
-
-local function reset(comm)
-  comm:reset_counters()
-  for _, pair in pairs(comm.grids or {}) do
-    for _, part in ipairs(pair) do reset(part) end
-  end
-end
-
 --- The strategy, which also notes the bytes of its own messages and those that it says it sends.
-local function measured(strategy, sizes, note)
+local function measured(strategy, note)
   local found = mosaic.strategy.get(strategy)
   return function(comm, q, k, v, plan)
     found.body.attend(comm, q, k, v, plan:with { options = found.options }) -- splits communicators
-    reset(comm)
+    local before = comm:bytes_sent()
     local out, lse = found.body.attend(comm, q, k, v, plan:with { options = found.options })
-    local bytes = q:element_size()
-    note(sent_through(comm), found.body.volume(plan:with { options = found.options }, {
-      batch = sizes[1], heads = sizes[2], kv_heads = sizes[3], d = sizes[5], bytes = bytes,
-      out_bytes = math.max(4, bytes),
-    }))
+    note(comm:bytes_sent() - before,
+      found.body.volume(plan:with { options = found.options }, mosaic.strategy.sizes(q, k, v)))
     return out, lse
   end
 end
@@ -50,7 +30,7 @@ return function(strategy, ranks, sizes, options)
     local key_rows = options.key_rows or rows
     mosaic.attend(part(heads, rows, 1), part(kv_heads, key_rows, 2), part(kv_heads, key_rows, 3), {
       comm = comm, layout = options.layout, mask = options.mask, wire = options.wire,
-      strategy = measured(strategy, sizes, function(...) sent, predicted = ... end),
+      strategy = measured(strategy, function(...) sent, predicted = ... end),
     })
     assert.equal(predicted, sent)
     return sent
