@@ -12,7 +12,7 @@ local LAYERS = {
   { "tile", "slices", "rotate_queries",
     "plan", "strategy", "partial", "rotate", "move", "infini",
     "mask_rows", "head_split", "pool" },
-  { "attend", "parallel", "switch", "kv_cache" },
+  { "attend", "parallel", "compressed", "switch", "kv_cache" },
   { "data" },
   { "nn", "optim" },
   { "verify" },

@@ -68,6 +68,26 @@ describe("verify", function()
     end
   end)
 
+  it("compares what depends on the ranks with the same on one, and says how far it is from exact", function()
+    local sizes = { rows = 47, heads = 2, head_size = 8 }
+    local function found(strategy, options)
+      options.ranks, options.dtypes = 3, { "f64" }
+      return verify(strategy, sizes, options)
+    end
+    local compressed = { "compressed", ratio = 4, node_size = 2, global_tokens = 3 }
+    for _, options in ipairs { {}, { mask = "causal" }, { mask = "prefix=20", layout = "striped" } } do
+      local pooled = found(compressed, options)
+      assert.is_true(pooled.ok)
+      assert.is_true(pooled.off.rms > 0.05 and pooled.off.rms < 1 and pooled.off.max > 0.05)
+    end
+    assert.is_true(found(compressed, { wire = "int8" }).ok)
+    local rounded = found("ring", { wire = "int8" })
+    assert.is_true(rounded.ok and rounded.off.rms > 1e-4 and rounded.off.rms < 0.01)
+    assert.is_nil(found("ring", {}).off)
+    local nothing = verify("compressed", { rows = 0 }, { ranks = 2, dtypes = { "f64" } })
+    assert.same({ max = 0, rms = 0 }, nothing.off)
+  end)
+
   it("refuses sizes, masks and options that it does not know", function()
     fails("verify: sizes: unknown option 'row', did you mean 'rows'", function()
       mosaic.verify("ring", { row = 5 })

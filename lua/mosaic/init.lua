@@ -29,7 +29,7 @@ local MODULES = {
   autograd = "mosaic.autograd", attention = "mosaic.attention",
   attend = "mosaic.attend", comm = "mosaic.comm", strategy = "mosaic.strategy",
   KVCache = "mosaic.kv_cache",
-  wire = "mosaic.wire",
+  wire = "mosaic.wire", compressed = "mosaic.compressed",
   MultiAxisAttention = "mosaic.nn.multi_axis_attention",
   switch = "mosaic.switch",
   verify = "mosaic.verify", rotate = "mosaic.rotate", move = "mosaic.move", placement = "mosaic.placement",

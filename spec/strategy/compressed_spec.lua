@@ -286,6 +286,34 @@ describe("compressed", function()
     end
   end)
 
+  it("reports its error, bytes and memory", function()
+    local rows, ranks = 40, 4
+    mosaic.virtual(ranks, function(comm)
+      local q, k, v = fill({ HEADS, rows, D }, { seed = 1 }), fill({ HEADS, rows, D }, { seed = 2 }),
+        fill({ HEADS, rows, D }, { seed = 3 })
+      local whole, along = mosaic.sdpa(q, k, v), { axis = 2, comm = comm }
+      q, k, v = mosaic.shard(q, along), mosaic.shard(k, along), mosaic.shard(v, along)
+      local function report(strategy, options)
+        options = options or {}
+        options.comm, options.strategy = comm, strategy
+        return mosaic.compressed.report(q, k, v, options)
+      end
+      local out = mosaic.unshard(mosaic.attend(q, k, v,
+        { comm = comm, strategy = { "compressed", ratio = 5 } }), along)
+      local found, row = report { "compressed", ratio = 5 }, 2 * HEADS * D * 8
+      close(found.max, ((out - whole):abs():max() / whole:abs():max()):item())
+      close(found.rms, ((out - whole):norm() / whole:norm()):item())
+      assert.same({ 3 * 2 * row, 3 * 10 * row, (10 + 6) * row, 40 * row },
+        { found.bytes, found.exact_bytes, found.memory, found.exact_memory })
+      assert(found.rms > 0.1)
+      close(report({ "compressed", ratio = 1 }).rms, 0)
+      assert(report({ "compressed", ratio = 1 }, { wire = "int8" }).rms > 1e-4)
+      fails("compressed.report: the strategy is 'compressed', got 'ring'", function() report "ring" end)
+      fails("mask.window tells apart", function() report(nil, { mask = { window = 2 } }) end)
+      assert.is_nil(require "mosaic.state".current.plan)
+    end)
+  end)
+
   it("refuses on every rank, before anything is sent, what a block cannot tell apart", function()
     mosaic.virtual(3, function(comm)
       local x = fill { HEADS, 4, D }

@@ -13,6 +13,8 @@
 --                                             ranks know, so all fail, before the first message
 --   volume(plan, sizes) -> bytes              what this rank sends forward
 --   approximate = "why"                       absent: equal to one rank
+--   reference(queries, keys, options)         optional: a strategy that computes on one rank what ranks with
+--                                             these rows do, where that depends on the ranks
 -- sizes = { batch, heads, kv_heads, d, bytes (of q, k, v), out_bytes }: what one rank's tensors have
 -- besides rows.
 local attention = require "mosaic.attention"

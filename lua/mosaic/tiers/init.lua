@@ -11,7 +11,6 @@
 -- Nodes are node_size ranks that follow each other. A rank sees exactly the rows of its node and the first
 -- global_tokens positions, the rest of other nodes' rows in blocks of `ratio`; neither what the mask hides.
 local blocks = require "mosaic.tiers.blocks"
-local check = require "mosaic.check"
 local class = require "mosaic.class"
 local Placement = require "mosaic.placement"
 local visibility = require "mosaic.visibility"
@@ -118,32 +117,6 @@ function Tiers:rows_sent(rank)
     pooled = pooled + total(self:far_blocks(other, rank))
   end
   return exact, pooled
-end
-
---- Do all queries of these pieces stand before the last key of the run, or from there on see all of it?
-local function is_apart(q_pieces, run)
-  local last = run.first + (run.count - 1) * run.step
-  for _, piece in ipairs(q_pieces) do
-    local final = piece[1] + (piece[3] - 1) * piece[2]
-    if piece[3] > 0 and piece[1] < last and final >= run.first then return false end
-  end
-  return true
-end
-
---- Fails where a causal mask would show a query only a part of a block.
-function Tiers:check_causal()
-  local plan = self.plan
-  for owner = 0, plan.keys.ranks - 1 do
-    for rank = 0, plan.keys.ranks - 1 do
-      for _, run in ipairs(self:same_node(rank, owner) and {} or self.blocks[owner + 1].runs) do
-        if not is_apart(plan.queries:pieces(rank), run) then
-          check.fail("compressed: under a causal mask some queries of rank %d see only a part of the keys "
-            .. "%d..%d of rank %d; use layout contiguous or zigzag", rank, run.first,
-            run.first + (run.count - 1) * run.step, owner)
-        end
-      end
-    end
-  end
 end
 
 return Tiers

@@ -74,6 +74,13 @@ local function one_rank(job)
   end
 end
 
+--- What one rank is to compute.
+local function truth_strategy(wanted, job)
+  local reference = wanted.body.reference
+  if reference then return reference(job.queries, job.keys, wanted.options) end
+  return wanted.body.approximate and wanted or "local"
+end
+
 local function new_job(wanted, sizes, options, ranks)
   local mask = type(options.mask) == "table" and options.mask or case.mask(options.mask, sizes)
   local layout = options.layout or options.indices and "indices" or mask.causal and "zigzag" or "contiguous"
@@ -83,11 +90,26 @@ local function new_job(wanted, sizes, options, ranks)
   local job = {
     tensors = case.tensors(sizes, options.seed or 1), mask = masks.normal("verify", mask), strategy = wanted,
     queries = placed(sizes.rows), keys = placed(sizes.key_rows), options = { indices = options.indices },
-    truth_strategy = wanted.body.approximate and wanted or "local", balanced = wanted.body.balanced ~= false,
+    balanced = wanted.body.balanced ~= false,
   }
+  job.truth_strategy = truth_strategy(wanted, job)
   for _, name in ipairs(PASSED_ON) do job.options[name] = options[name] end
   job.truth = run.truth(job, "f64")
   return job
+end
+
+--- How far the answer is from exact attention, as shares of the exact one's largest value and root mean
+-- square: { max, rms }; nil where it is exact.
+local function off_exact(job)
+  if job.truth_strategy == "local" and not job.options.wire then return nil end
+  local exact = run.truth({
+    tensors = job.tensors, mask = job.mask, truth_strategy = "local",
+    options = { scale = job.options.scale, dropout = job.options.dropout },
+  }, "f64").out
+  return {
+    max = compare({ job.truth.out }, { exact })[1] / scales({ exact })[1],
+    rms = (job.truth.out - exact):norm():item() / math.max(exact:norm():item(), 1e-300),
+  }
 end
 
 local function title(wanted, sizes, options, job, ranks)
@@ -103,9 +125,9 @@ local function verify(wanted, sizes, options)
   local world = comms.world()
   local ranks = options.ranks or (world.size > 1 and world.size or 4)
   local job = new_job(wanted, sizes, options, ranks)
-  local reference = one_rank(job)
+  local reference, off = one_rank(job), off_exact(job)
   local function on_rank(comm)
-    local found = { title = title(wanted, sizes, options, job, ranks), errors = {} }
+    local found = { title = title(wanted, sizes, options, job, ranks), errors = {}, off = off }
     for _, dtype in ipairs(options.dtypes or { "f64", "f32" }) do
       verify_dtype(comm, job, dtype, reference, found)
     end

@@ -42,7 +42,8 @@ local function verdict(fine)
 end
 
 --- found = { title, errors = { { name, dtype, error, bound, ok }, ... }, ranks = { { bytes, predicted,
--- peak, work }, ... }, balance = the largest share by which work may exceed the mean, or nil }.
+-- peak, work }, ... }, off = { max, rms } of an answer that is not exact by nature, or nil, balance = the
+-- largest share by which work may exceed the mean, or nil }.
 -- Sets found.imbalance, found.bytes_ok, found.balance_ok and found.ok.
 function report.judge(found)
   local _, most, mean = extremes(found.ranks, "work")
@@ -59,6 +60,10 @@ function report.text(found)
   for _, entry in ipairs(found.errors) do
     lines[#lines + 1] = ("  %-6s %-5s error %.1e, bound %.1e  %s"):format(entry.name, entry.dtype,
       entry.error, entry.bound, verdict(entry.ok))
+  end
+  if found.off then
+    lines[#lines + 1] = ("  out differs from exact attention by %.1e of its largest value, rms %.1e"):format(
+      found.off.max, found.off.rms)
   end
   local ranks = found.ranks
   lines[#lines + 1] = ("  bytes sent by a rank, forward   %s; formula %s  %s"):format(range(ranks, "bytes"),
