@@ -73,6 +73,20 @@ describe("the strategy infini", function()
     assert.equal(3 * 2 * (2 + 2) * 3 * (8 - 2), whole - halves)
   end)
 
+  it("is what verify expects of a strategy: errors, bytes, and beta 0 where none is given", function()
+    for _, strategy in ipairs { { "infini", segment = 5, update = "delta" }, "infini" } do
+      local found = mosaic.verify(strategy, { rows = 131, heads = 4, kv_heads = 2, head_size = 4 },
+        { mask = "causal,alibi", layout = "contiguous", ranks = 3, dtypes = { "f64", "f32", "bf16" },
+          quiet = true })
+      assert.is_true(found.ok and found.bytes_ok)
+    end
+    local q, k, v = operands(9)
+    local function run(zeros)
+      return mosaic.attend(q, k, v, { strategy = { "infini", segment = 4, beta = zeros }, mask = CAUSAL })
+    end
+    close(run(nil), run(mosaic.zeros { 4, dtype = "f64" }))
+  end)
+
   it("says that it is approximate, once", function()
     local path = program.script [[
       local mosaic = require "mosaic"

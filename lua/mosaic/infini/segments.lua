@@ -7,6 +7,19 @@ local partition = require "mosaic.partition"
 
 local segments = {}
 
+--- How many rows of a placement each rank has, when they follow each other in order; nil otherwise.
+function segments.lengths(placement)
+  local counts, row = {}, 1
+  for rank = 0, placement.ranks - 1 do
+    counts[rank + 1] = placement:count(rank)
+    for _, piece in ipairs(placement:pieces(rank)) do
+      if piece[3] > 0 and piece[1] ~= row or piece[3] > 1 and piece[2] ~= 1 then return nil end
+      row = row + piece[3]
+    end
+  end
+  return counts
+end
+
 --- How many of this call's rows each rank computes, so that every segment is computed as a whole by the
 -- rank that has its first new row. counts: how many it brings.
 function segments.counts(counts, w, open)

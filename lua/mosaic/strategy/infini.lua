@@ -1,11 +1,12 @@
 --- Infini-attention: causal within segments, a compressive memory of what came before (infini.lua).
 --
---   { "infini", segment = 64, update = "delta", beta = tensor (heads) }
+--   { "infini", segment = 64, update = "delta", beta = tensor (heads) }   segment: default 64, beta: 0
 --
 -- Queries and keys are the same rows, contiguous, the mask causal (and ALiBi). A segment that lies on
 -- several ranks goes to the one that has its first row, and its part of the result comes back. From rank to
 -- rank goes the memory, in ceil(log2 p) messages of d (d + 1) numbers per kv head (delta: d + 2 d^2).
 local check = require "mosaic.check"
+local create = require "mosaic.tensor.create"
 local memory = require "mosaic.infini.memory"
 local prepare = require "mosaic.infini.prepare"
 local run = require "mosaic.infini.run"
@@ -13,22 +14,11 @@ local segments = require "mosaic.infini.segments"
 local Tensor = require "mosaic.tensor"
 local wire = require "mosaic.wire"
 
---- How many rows each rank has, when they follow each other in order; nil otherwise.
-local function run_lengths(placement)
-  local counts, row = {}, 1
-  for rank = 0, placement.ranks - 1 do
-    counts[rank + 1] = placement:count(rank)
-    for _, piece in ipairs(placement:pieces(rank)) do
-      if piece[3] > 0 and piece[1] ~= row or piece[3] > 1 and piece[2] ~= 1 then return nil end
-      row = row + piece[3]
-    end
-  end
-  return counts
-end
+local SEGMENT = 64
 
 --- The counts of rows, the same for queries and keys.
 local function counts_of(plan)
-  local queries, keys = run_lengths(plan.queries), run_lengths(plan.keys)
+  local queries, keys = segments.lengths(plan.queries), segments.lengths(plan.keys)
   if not queries or not keys then
     check.fail('infini: rows must follow each other from rank to rank: use layout = "contiguous"')
   elseif table.concat(queries, ",") ~= table.concat(keys, ",") then
@@ -58,9 +48,10 @@ return {
     local o = plan.options
     counts_of(plan)
     check_mask(plan)
-    check.integer("infini", "segment", o.segment, 1)
+    check.integer("infini", "segment", o.segment or SEGMENT, 1)
     check.one_of("infini", "update", o.update or "linear", memory.UPDATES)
-    if not Tensor.is(o.beta) or o.beta.ndim ~= 1 or o.beta:size(1) ~= sizes.heads then
+    local fits = Tensor.is(o.beta) and o.beta.ndim == 1 and o.beta:size(1) == sizes.heads
+    if o.beta ~= nil and not fits then
       check.fail("infini: beta must be a tensor of %d numbers, one a head, got %s", sizes.heads,
         check.show(o.beta))
     end
@@ -69,7 +60,8 @@ return {
   attend = function(comm, q, k, v, plan)
     local o = plan.options
     local call = prepare.own(q, k, v, {
-      segment = o.segment, update = o.update, beta = o.beta, scale = plan.scale, alibi = plan.mask.alibi,
+      segment = o.segment or SEGMENT, update = o.update, scale = plan.scale, alibi = plan.mask.alibi,
+      beta = o.beta or create.zeros { q:size(-3), device = q.device },
     })
     call.comm, call.counts, call.wire = comm, counts_of(plan), plan.wire
     return run(call)
@@ -77,7 +69,7 @@ return {
 
   volume = function(plan, sizes)
     local rank, have, d = plan.comm.rank, counts_of(plan), sizes.d
-    local want = segments.counts(have, plan.options.segment, 0)
+    local want = segments.counts(have, plan.options.segment or SEGMENT, 0)
     local row = sizes.heads * d * sizes.bytes + 2 * sizes.kv_heads * wire.bytes(plan.wire, d, sizes.bytes)
     local rows = segments.leaving(have, want, rank) * row
       + segments.leaving(want, have, rank) * sizes.heads * d * sizes.out_bytes
