@@ -66,6 +66,7 @@ set y2label "AUC"
 set ytics nomirror
 set y2tics
 set grid
+set key below
 plot "%s/steps.dat" using 1:2 with lines linecolor rgb "#c0d0e0" title "loss of a step", \
      "%s/steps.dat" using 1:3 with lines linewidth 2 linecolor rgb "#2060a0" title "loss, running mean", \
      "%s/steps.dat" using 1:4 axes x1y2 with lines linewidth 2 linecolor rgb "#e0a060" \

@@ -7,7 +7,7 @@ local nn, optim = mosaic.nn, mosaic.optim
 --- Public names that are not called here: what is no function of the user's, or never fails.
 local LEFT_OUT = {
   Tensor = true, check = true, class = true, clock = true, terminal = true, Comm = true,
-  describe = true, fingerprint = true, -- of the library's own use
+  describe = true, fingerprint = true, sizes = true, is = true, -- of the library's own use
   Optimizer = true, -- the base of the others
 }
 
@@ -15,7 +15,7 @@ local LEFT_OUT = {
 local CALLED = {
   ["mosaic.comm.spawn"] = "virtual", ["mosaic.partition.new"] = "partition",
   ["mosaic.partition.of_counts"] = "partition", ["mosaic.strategy.get"] = "strategy",
-  ["mosaic.strategy.run"] = "strategy", ["mosaic.manual_seed"] = "generator",
+  ["mosaic.strategy.run"] = "strategy", ["mosaic.manual_seed"] = "generator", ["mosaic.verify"] = "strategy",
   ["mosaic.attention.forward"] = "sdpa", ["mosaic.attention.merge_"] = "merge",
 }
 
@@ -28,7 +28,8 @@ local ANYTHING_IS_FINE = {
   collect = true, alone = true, world = true, isa = true, memory = true, reset_peak_memory = true,
   threads = true, version = true, names = true, poll = true, reset_counters = true, encode = true,
   step = true, zero_grad = true, state_dict = true, train = true, eval = true, describe = true,
-  places = true, is_in_order = true, Module = true, reset_work = true, work = true,
+  places = true, is_in_order = true, Module = true, reset_work = true, work = true, bytes_sent = true,
+
 }
 
 --- Calls f, with self (or false) before the argument, and looks at the error.
@@ -49,7 +50,7 @@ local function try(called, name, f, self, ...)
   end
   local place = ("spec/public_spec.lua:%d: "):format(line)
   local function says(text) return text and tostring(message):find(place .. text, 1, true) end
-  assert(says(called or short) or says(name:match "[%w_]+%.[%w_]+$"),
+  assert(says(called or short) or says(name:match "[%w_]+%.[%w_]+$") or says(name),
     ("%s(%s): expected %q and the name at the start of %q"):format(name, tostring((...)), place,
       tostring(message)))
 end

@@ -62,7 +62,7 @@ local function check_sharded(x, dy, mask, expected, ranks, how)
     mosaic.sync_gradients(layer, { comm = comm })
     for i, p in ipairs(layer:parameters()) do close(p.grad, expected.parameters[i].grad) end
     if own.bias then
-      local axis = mask.rows_of.bias
+      local axis = mask.rows_of and mask.rows_of.bias
       options.axis = axis
       close(axis and own.bias.grad or comm:all_reduce(own.bias.grad),
         axis and mosaic.shard(expected.dbias, options) or expected.dbias)
@@ -90,13 +90,20 @@ local MASKS = {
   keep = { keep = bits { ROWS, ROWS }, rows_of = { keep = 1 } },
   ["keep, by batch and head"] = { keep = bits { BATCH, 1, HEADS, ROWS, ROWS }, rows_of = { keep = 4 } },
   ["keep, by feature"] = { keep = bits { FEATURES, 1, ROWS, ROWS }, rows_of = { keep = 3 } },
-  ["keys to keep"] = { keep = bits { BATCH, FEATURES, 1, 1, ROWS }, rows_of = {} },
+  ["keep, one row for every query"] = { keep = bits { HEADS, 1, ROWS } },
+  ["a function of what to keep"] = {
+    keep = function(b, h, i, j) return (b + h + i * j) % 3 ~= 0 end,
+  },
+  ["a function of the score"] = {
+    score = function(s, b, h, i, j) return s * 0.5 - 0.1 * b * h * (i - j) end, causal = true,
+  },
+  ["keys to keep"] = { keep = bits { BATCH, FEATURES, 1, 1, ROWS } },
   bias = { bias = fill({ HEADS, ROWS, ROWS }, { seed = 5 }), rows_of = { bias = 2 } },
   ["bias of every sequence"] = {
     bias = fill({ BATCH, FEATURES, HEADS, ROWS, ROWS }, { seed = 6 }), rows_of = { bias = 4 },
   },
   ["bias of keys, by feature"] = {
-    bias = fill({ 1, FEATURES, 1, 1, ROWS }, { seed = 7 }), causal = true, rows_of = {},
+    bias = fill({ 1, FEATURES, 1, 1, ROWS }, { seed = 7 }), causal = true,
   },
 }
 
@@ -210,6 +217,9 @@ describe("MultiAxisAttention with backend 'switch'", function()
       function(comm) return { keep = comm.rank == 1 and bits { 5, 1, 4, 8 } or bits { 3, 1, 4, 8 } } end)
     refused("mask.bias f64 [4,7] is not for the 8 keys of all ranks", { switch_axis = 3 }, plain,
       function() return { bias = fill { 4, 7 } } end)
+    refused("a mask's functions need batch entries that follow each other: switch_axis 4 of f64 [2,4,2,3,6]",
+      { switch_axis = 4, axes = false, attention_axis = 2 }, function() return fill { 2, 4, 2, 3, 6 } end,
+      function() return { keep = function(_, _, i, j) return j <= i end } end)
     refused("mask.documents has ids for 5 queries", { switch_axis = 3 }, plain,
       function(comm) return { documents = ids { 4 + comm.rank } } end)
   end)

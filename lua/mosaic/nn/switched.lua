@@ -66,23 +66,17 @@ local function facts(layer, x, mask, way)
   check_batch(where, "documents", mask.documents and mask.documents.q, 1, x, way.from)
   local shape = x.shape
   shape[way.from] = "n"
-  local function rows_in(t) return Tensor.is(t) and t.ndim > 1 and t:size(-2) or 1 end
   return {
     shape = shape, dtype = x.dtype, from_axis = way.from, to_axis = way.to, mask = masks.describe(mask),
     layout = way.layout, indices = partition.fingerprint(layer.indices), stay = layer.stay or false,
-  }, { rows = rows, keep = rows_in(mask.keep), bias = rows_in(mask.bias) }
+  }, { rows = rows }
 end
 
---- Every rank's rows, and whether keep and bias have one for each query (a mask with one row says the same
--- for all queries, unless no rank has more than one).
+--- Every rank's rows.
 local function agree(layer, x, mask, way)
   local all = way.comm:together(layer.class_name, function() return facts(layer, x, mask, way) end)
-  local counts, most, keep, bias = {}, 0, false, false
-  for i, row in ipairs(all) do
-    counts[i], most = row.rows, math.max(most, row.rows)
-    keep, bias = keep or row.keep ~= 1, bias or row.bias ~= 1
-  end
-  way.counts, way.each = counts, { keep = keep or most <= 1, bias = bias or most <= 1 }
+  way.counts = {}
+  for i, row in ipairs(all) do way.counts[i] = row.rows end
 end
 
 --- The options of all that moves.
@@ -90,7 +84,7 @@ local function lay_out(layer, x, way)
   local comm, layout, indices, counts = way.comm, way.layout, layer.indices, way.counts
   local aside = layer.stay and layout ~= "indices" and layout or "contiguous" -- of the other axis
   local part = partition.new { layout = aside, rows = x:size(way.to), ranks = comm.size }
-  way.rows, way.parts = { comm = comm, layout = layout, indices = indices }, { comm = comm, layout = aside }
+  way.rows = { comm = comm, layout = layout, indices = indices }
   way.there = {
     comm = comm, from_layout = layout, from_indices = indices, from_counts = counts, to_layout = aside,
   }

@@ -4,11 +4,13 @@
 --
 -- way says how x goes over from being sharded along one axis to another (switched.lua):
 --   comm, counts   every rank's rows of the attended axis
---   each           { keep =, bias = }: has the tensor a row for each query? Else it is the same on every rank
 --   group          1 or 2: which batch axis of q (before, after, heads, n, d) the other one is part of
 --   sizes, place   the sizes of x's axes that make up that batch axis, and which of them it is
---   rows, parts    options of mosaic.unshard for the rows, of mosaic.shard for the other axis
+--   rows           options of mosaic.unshard for the rows
 --   there          options of mosaic.switch that take x over
+--
+-- A single row of keep or bias that stands for all queries of its rank is written out: every rank may have
+-- another one. Functions know their rows by position and go along as they are.
 local parallel = require "mosaic.parallel"
 local switch = require "mosaic.switch"
 local Tensor = require "mosaic.tensor"
@@ -50,7 +52,6 @@ end
 
 --- t holds one slice along `axis` for each of this rank's queries.
 local function carry_rows(t, axis, way)
-  if way.comm.size == 1 then return t end
   if t:size(way.group) == 1 and product(way.sizes) ~= 1 then -- the same for all that will be dealt out
     return all_rows(t, axis, way)
   end
@@ -58,23 +59,14 @@ local function carry_rows(t, axis, way)
   return fold((switch(unfolded, axis, at, way.there)), way)
 end
 
---- t is the same for all queries, on every rank.
-local function carry_parts(t, way)
-  if t:size(way.group) == 1 then return t end
-  local unfolded, at = unfold(t, way)
-  way.parts.axis = at
-  return fold(parallel.shard(unfolded, way.parts), way)
-end
-
 local function carry_ids(ids, way)
   if ids.ndim == 1 then return all_rows(ids, 1, way) end
   return carry_rows(padded(ids, ID_DIMS), -1, way)
 end
 
---- keep or bias; `each` says whether it has a row for each query.
-local function carry_tensor(t, each, way)
+--- keep or bias
+local function carry_tensor(t, way)
   t = padded(t, KEEP_DIMS)
-  if not each then return carry_parts(t, way) end
   local own = way.counts[way.comm.rank + 1]
   if t:size(-2) ~= own then
     local shape = t.shape
@@ -86,6 +78,7 @@ end
 
 return function(mask, way)
   local whole = {}
+  if way.comm.size == 1 and way.rows.layout ~= "indices" then return mask end
   for name, value in pairs(mask) do whole[name] = value end
   local ids = mask.documents
   if ids then
@@ -93,7 +86,7 @@ return function(mask, way)
     whole.documents = { q = q, k = ids.k == ids.q and q or carry_ids(ids.k, way) }
   end
   for _, name in ipairs { "keep", "bias" } do
-    if Tensor.is(mask[name]) then whole[name] = carry_tensor(mask[name], way.each[name], way) end
+    if Tensor.is(mask[name]) then whole[name] = carry_tensor(mask[name], way) end
   end
   return whole
 end

@@ -80,6 +80,7 @@ end
 
 --- Element of a tensor or (nested) list by indices that may be symbols, one per axis.
 function program.lookup(source, ...)
+  check.kind("lookup", "the tensor or list", source, "table")
   local symbols = false
   for i = 1, select("#", ...) do symbols = symbols or symbol.is((select(i, ...))) end
   if symbols then return lookups.element(source, { ... }) end
