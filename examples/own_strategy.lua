@@ -75,8 +75,8 @@ define("mirror", function(comm, q, k, v, plan)
   local queries, keys, mask = mirrored(plan.queries), mirrored(plan.keys), {}
   local function swap(x, axis, have, want) return mosaic.move(comm, x, axis, have, want) end
   for name, value in pairs(plan.mask) do
-    local per_query = (name == "keep" or name == "bias") and value:size(-2) > 1
-    mask[name] = per_query and swap(value, -2, plan.queries, queries) or value
+    local tensor = (name == "keep" or name == "bias") and mosaic.Tensor.is(value)
+    mask[name] = tensor and value:size(-2) > 1 and swap(value, -2, plan.queries, queries) or value
   end
   local out, lse = mosaic.rotate(comm, swap(q, -2, plan.queries, queries), swap(k, -2, plan.keys, keys),
     swap(v, -2, plan.keys, keys), plan:with { queries = queries, keys = keys, mask = mask })

@@ -168,6 +168,19 @@ describe("KVCache", function()
     end)
   end)
 
+  it("takes shards as mosaic.shard makes them", function()
+    for _, layout in ipairs { "contiguous", "zigzag" } do
+      mosaic.virtual(3, function()
+        mosaic.init { layout = layout }
+        local cache = new_cache(nil, causal)
+        local function share(x) return mosaic.shard(x:narrow(3, 1, 12), { axis = 3 }) end
+        cache:append(share(causal.k), share(causal.v), { sharded = true })
+        close(cache:attend(causal.q:narrow(3, 8, 5)), causal.out:narrow(3, 8, 5))
+        close((cache:attend(share(causal.q), { sharded = true })), share(causal.out))
+      end)
+    end
+  end)
+
   it("computes a sharded prompt in chunks, by a ring over what the ranks hold", function()
     local ids = mosaic.tensor({ 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5 }, { dtype = "i64" })
     for _, mask in ipairs { { causal = true, window = { 6, 0 } }, { causal = true, documents = ids } } do
@@ -335,7 +348,7 @@ describe("KVCache", function()
       refuses_append("v is f64 [1,2,2,4], the cache holds f32: convert it with :to \"f32\"", kv(2),
         kv(2, 2, 4, first and "f64" or "f32"))
       refuses_append("v must be a tensor (batch, heads, rows, head size), got 7", kv(2), first and 7 or kv(2))
-      refuses_append("ranks disagree on rows: rank 0 sharded, rank 1 2", kv(2), nil, { sharded = first })
+      refuses_append("rows: rank 0 sharded, rank 1 2, rank 2 2", kv(2), nil, { sharded = first })
       refuses_append("ranks disagree on layout: rank 0 zigzag, rank 1 fewest, rank 2 fewest", kv(2), nil,
         { layout = first and "zigzag" or nil })
       refuses_append("layout \"zigzig\" is not one of contiguous, zigzag, striped, indices", kv(2), nil,
@@ -348,8 +361,8 @@ describe("KVCache", function()
       refuses_append("index 2 belongs to no rank", kv(2), nil, { indices = { { 1 }, {}, {} } })
       refuses_append("rank 0 brings 2 rows, but layout 'zigzag' of 8 on 3 ranks gives it 3",
         kv(first and 2 or 3), nil, { sharded = true, layout = "zigzag" })
-      refuses_append("rank 0 brings 1 rows, but layout 'fewest' of 7 on 3 ranks gives it 3",
-        kv(first and 1 or 3), nil, { sharded = true })
+      refuses_append("rank 0 brings 1 rows, but layout 'striped' of 7 on 3 ranks gives it 3",
+        kv(first and 1 or 3), nil, { sharded = true, layout = "striped" })
       refuses_append("documents are given, but the rows before have none", kv(2), nil,
         { documents = first and { 1, 1 } or nil })
       local wanting = kv(2):requires_grad_()

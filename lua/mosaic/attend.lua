@@ -89,7 +89,7 @@ local function complete(options)
   for _, name in ipairs(WHOLE) do whole[name] = options[name] end
   return comm, {
     strategy = options.strategy or (comm.size == 1 and "local" or "ring"),
-    layout = options.layout or indices and "indices" or alone and "contiguous" or context.current().layout,
+    layout = options.layout or indices and "indices" or alone and "contiguous" or context.layout(),
     q_indices = indices and indices.q or indices, k_indices = indices and indices.k or indices,
     mask = options.mask, wire = options.wire, whole = whole,
   }

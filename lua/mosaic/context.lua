@@ -79,6 +79,12 @@ function context.comm(where, comm, axis)
   return Comm.check_comm(where, comm)
 end
 
+--- How shards are laid out by default. No mesh is made for the answer, so a rank may ask alone.
+function context.layout()
+  local mesh = state.current.mesh
+  return mesh and mesh.layout or "contiguous"
+end
+
 --- The mesh in force on this rank.
 function context.current()
   return state.current.mesh or context.init()

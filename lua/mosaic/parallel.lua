@@ -13,7 +13,7 @@ local function resolve(where, x, options)
   if not Tensor.is(x) then check.fail("%s: expected a tensor, got %s", where, check.show(x)) end
   check.options(where, options, OPTIONS)
   local comm = context.comm(where, options.comm, "sp")
-  return comm, options.layout or options.indices and "indices" or context.current().layout
+  return comm, options.layout or options.indices and "indices" or context.layout()
 end
 
 local function index_tensor(list)

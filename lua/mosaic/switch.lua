@@ -40,7 +40,7 @@ local function complete(options)
   for name, value in pairs(options) do all[name] = value end
   for _, side in ipairs { "from", "to" } do
     local layout = side .. "_layout"
-    all[layout] = all[layout] or all[side .. "_indices"] and "indices" or context.current().layout
+    all[layout] = all[layout] or all[side .. "_indices"] and "indices" or context.layout()
   end
   return all
 end

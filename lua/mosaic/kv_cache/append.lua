@@ -1,6 +1,7 @@
 --- New rows of a K/V cache: do they fit, who gets which, and in they go.
 local arguments = require "mosaic.kv_cache.arguments"
 local check = require "mosaic.check"
+local context = require "mosaic.context"
 local create = require "mosaic.tensor.create"
 local partition = require "mosaic.partition"
 
@@ -19,7 +20,7 @@ local function check_append(where, cache, k, v, options)
   return {
     held = held, rows = options.sharded and "sharded" or k:size(3),
     layout = options.layout and check.one_of(where, "layout", options.layout, partition.LAYOUTS)
-      or options.indices and "indices" or cache.deal.layout,
+      or cache.deal.layout,
     indices = partition.fingerprint(options.indices),
     documents = arguments.check_documents(where, cache, options.documents, k:size(3)),
   }, { brings = k:size(3) }
@@ -41,14 +42,14 @@ end
 
 --- Who gets which of the new rows (see Deal:parts), given how many each rank brings.
 local function parts_of(cache, counts, total, options)
-  local layout, ranks = options.layout or options.indices and "indices", cache.comm.size
+  local ranks = cache.comm.size
   local parts = cache.deal:parts(total, {
-    layout = layout, indices = options.indices, counts = options.sharded and counts or nil,
+    layout = options.layout, indices = options.indices, counts = options.sharded and counts or nil,
   })
   for rank = 0, options.sharded and ranks - 1 or -1 do
     if parts:count(rank) ~= counts[rank + 1] then
       check.fail("KVCache: append: rank %d brings %d rows, but layout '%s' of %d on %d ranks gives it %d",
-        rank, counts[rank + 1], layout or cache.deal.layout, total, ranks, parts:count(rank))
+        rank, counts[rank + 1], options.layout, total, ranks, parts:count(rank))
     end
   end
   return parts
@@ -61,7 +62,17 @@ local function pick(x, axis, pieces)
   return x:index_select(axis, create.runs(pieces))
 end
 
+--- The options with their layout: shards are, unless it is given, what mosaic.shard makes.
+local function complete(options)
+  local all = {}
+  for name, value in pairs(options) do all[name] = value end
+  all.layout = options.layout or options.indices and "indices"
+    or options.sharded and context.layout() or nil
+  return all
+end
+
 return function(cache, k, v, options)
+  options = complete(options)
   local counts, total = agree(cache, k, v, options)
   local parts = parts_of(cache, counts, total, options)
   local own = parts:pieces(cache.comm.rank)

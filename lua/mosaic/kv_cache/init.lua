@@ -59,10 +59,10 @@ function KVCache:reserve(tokens)
   return self
 end
 
---- Adds tokens. k and v hold all new rows, the same on every rank, or with `sharded` those that this rank
--- keeps. options: sharded; layout (and indices): how these rows are dealt, as for mosaic.shard (default:
--- as the cache deals); first: the number that the first new row must get; documents: ids (n) or
--- (batch, n) of the rows, from the first append on or never.
+--- Adds tokens. k and v hold all new rows, the same on every rank, or with `sharded` this rank's shard, as
+-- mosaic.shard makes it. options: sharded; layout (and indices): how these rows are dealt, as for
+-- mosaic.shard (default: as the cache deals, for shards mosaic.init's); first: the number that the first
+-- new row must get; documents: ids (n) or (batch, n) of the rows, from the first append on or never.
 function KVCache:append(k, v, options)
   return append(self, k, v, options or {})
 end

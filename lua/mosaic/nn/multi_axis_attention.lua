@@ -16,7 +16,6 @@ local attend = require "mosaic.attend"
 local AxisAttention = require "mosaic.nn.axis_attention"
 local check = require "mosaic.check"
 local class = require "mosaic.class"
-local context = require "mosaic.context"
 local KVCache = require "mosaic.kv_cache"
 local strategy = require "mosaic.strategy"
 local switched = require "mosaic.nn.switched"
@@ -88,10 +87,8 @@ local function decode(layer, q, k, v, options)
   if options.mask then check.fail "MultiAxisAttention: forward: the mask of a cache is its own" end
   local cache, shape = options.cache, q.shape
   local function flat(t) return t:flatten(1, 2):to(cache.dtype) end
-  cache:append(flat(k), flat(v), options.sharded and {
-    sharded = true, indices = layer.indices,
-    layout = layer.layout or not layer.indices and context.current().layout or nil,
-  })
+  cache:append(flat(k), flat(v),
+    options.sharded and { sharded = true, layout = layer.layout, indices = layer.indices })
   return (cache:attend(flat(q), { sharded = options.sharded })):view(shape)
 end
 

@@ -121,7 +121,7 @@ end
 return function(layer, x, mask, attend_whole)
   local where, way = layer.class_name, {}
   way.comm = context.comm(where, layer.comm, "sp")
-  way.layout = layer.layout or layer.indices and "indices" or context.current().layout
+  way.layout = layer.layout or layer.indices and "indices" or context.layout()
   agree(layer, x, mask, way)
   local rows = partition.of_counts(where, way.counts, way.layout, layer.indices)
   masks.check_columns(where, way.mask, rows.rows)
