@@ -9,7 +9,7 @@ local LAYERS = {
   { "autograd" },
   { "program", "mask", "attention", "comm", "wire" },
   { "context" },
-  { "tile", "slices", "rotate_queries",
+  { "tile", "slices", "exchange", "batch_split", "rotate_queries",
     "plan", "strategy", "partial", "rotate", "move", "infini",
     "mask_rows", "head_split", "pool" },
   { "attend", "parallel", "compressed", "switch", "kv_cache" },

@@ -13,6 +13,7 @@
 local check = require "mosaic.check"
 local comms = require "mosaic.comm"
 local create = require "mosaic.tensor.create"
+local exchange = require "mosaic.exchange"
 local mask_rows = require "mosaic.mask_rows"
 local partition = require "mosaic.partition"
 local visibility = require "mosaic.visibility"
@@ -74,20 +75,6 @@ local function for_all_ranks(k, shares)
   return total == k:size(-3) and k or k:index_select(-3, create.runs(runs))
 end
 
---- x (..., heads, own rows, d) -> a request for (..., own heads, all rows, d).
-local function to_heads(comm, x, parts, rows, format)
-  return comm:all_to_all(x, {
-    split_axis = -3, concat_axis = -2, split_sizes = parts, concat_sizes = rows, async = true, wire = format,
-  })
-end
-
---- The way back.
-local function to_rows(comm, x, parts, rows)
-  return comm:all_to_all(x, {
-    split_axis = -2, concat_axis = -3, split_sizes = rows, concat_sizes = parts, async = true,
-  })
-end
-
 local function counts_of(placement, ranks)
   return placement:only(ranks):row_counts()
 end
@@ -125,9 +112,9 @@ function head_split.scatter(comm, q, k, v, plan, options)
   local range, key_rows = ranges[ranks[comm.rank + 1] + 1], counts_of(keys, ranks)
   local function move_keys(x)
     x = for_all_ranks(x:narrow(-2, unpack(range)), shares)
-    return to_heads(comm, x, kv_parts, key_rows, plan.wire)
+    return exchange.to_parts(comm, x, -3, kv_parts, key_rows, plan.wire)
   end
-  local requests = { to_heads(comm, q, split.parts, split.rows), move_keys(k), move_keys(v) }
+  local requests = { exchange.to_parts(comm, q, -3, split.parts, split.rows), move_keys(k), move_keys(v) }
   q, k, v = requests[1]:wait(), requests[2]:wait(), requests[3]:wait()
   if own.repeats then
     local index = create.tensor(own.repeats, { dtype = "i64" })
@@ -138,10 +125,7 @@ end
 
 --- out and lse of this rank's heads -> of this rank's rows.
 function head_split.collect(comm, out, lse, plan)
-  local parts, rows = plan.split.parts, plan.split.rows
-  out = to_rows(comm, out, parts, rows)
-  lse = to_rows(comm, lse:unsqueeze(-1), parts, rows)
-  out, lse = out:wait(), lse:wait():squeeze(-1)
+  out, lse = exchange.results_to_rows(comm, out, lse, -3, plan.split.parts, plan.split.rows)
   if plan.split.flat then return out:squeeze(1), lse:squeeze(1) end
   return out, lse
 end

@@ -15,8 +15,8 @@
 --   approximate = "why"                       absent: equal to one rank
 --   reference(queries, keys, options)         optional: a strategy that computes on one rank what ranks with
 --                                             these rows do, where that depends on the ranks
--- sizes = { batch, heads, kv_heads, d, bytes (of q, k, v), out_bytes }: what one rank's tensors have
--- besides rows.
+-- sizes = { batch, batch_shape (a size an axis), heads, kv_heads, d, bytes (of q, k, v), out_bytes }: what
+-- one rank's tensors have besides rows.
 local attention = require "mosaic.attention"
 local check = require "mosaic.check"
 local folder = require "mosaic.folder"
@@ -94,11 +94,12 @@ end
 
 --- What one rank's tensors have besides rows.
 function strategy.sizes(q, k, v)
-  local batch = 1
-  for axis = 1, q.ndim - 3 do batch = batch * q:size(axis) end
+  local batch, batch_shape = 1, {}
+  for axis = 1, q.ndim - 3 do batch, batch_shape[axis] = batch * q:size(axis), q:size(axis) end
   local bytes = q:element_size()
   return {
-    batch = batch, heads = q.ndim > 2 and q:size(-3) or 1, kv_heads = k.ndim > 2 and k:size(-3) or 1,
+    batch = batch, batch_shape = batch_shape,
+    heads = q.ndim > 2 and q:size(-3) or 1, kv_heads = k.ndim > 2 and k:size(-3) or 1,
     d = v:size(-1), bytes = bytes, out_bytes = math.max(bytes, 4),
   }
 end
