@@ -72,6 +72,8 @@ typedef struct {
 static const interval unknown = {NAN, NAN, false};
 static const interval either = {0, 1, true}; /* a condition */
 
+static double least(double a, double b) { return a < b ? a : b; }
+static double most(double a, double b) { return a > b ? a : b; }
 static interval point(double value) { return (interval){value, value, value == floor(value)}; }
 static bool is_point(interval x) { return x.low == x.high; }
 
@@ -91,7 +93,7 @@ static bool may_hold(interval a) { return !(a.low == 0 && a.high == 0); }
 static interval hull(double a, double b, double c, double d, bool whole)
 {
     if (isnan(a) || isnan(b) || isnan(c) || isnan(d)) return unknown;
-    return (interval){fmin(fmin(a, b), fmin(c, d)), fmax(fmax(a, b), fmax(c, d)), whole};
+    return (interval){least(least(a, b), least(c, d)), most(most(a, b), most(c, d)), whole};
 }
 
 static interval joined(interval a, interval b)
@@ -134,7 +136,7 @@ static interval absolute(interval a)
 {
     if (a.low >= 0) return a;
     if (a.high <= 0) return (interval){-a.high, -a.low, a.whole};
-    return isnan(a.low) ? unknown : (interval){0, fmax(-a.low, a.high), a.whole};
+    return isnan(a.low) ? unknown : (interval){0, most(-a.low, a.high), a.whole};
 }
 
 enum { MOST_ENTRIES = 1 << 16 }; /* of a table that are looked through */
@@ -143,13 +145,19 @@ enum { MOST_ENTRIES = 1 << 16 }; /* of a table that are looked through */
 static interval entries(const mosaic_tensor *table, interval index)
 {
     const double *values = mosaic_data(table);
-    int64_t count = table->size[0];
     if (isnan(index.low)) return unknown;
-    double from = fmin(fmax(floor(index.low), 1), (double)count);
-    double to = fmin(fmax(ceil(index.high), 1), (double)count);
+    double count = (double)table->size[0];
+    double from = least(most(floor(index.low), 1), count);
+    double to = least(most(ceil(index.high), 1), count);
     if (to - from > MOST_ENTRIES) return unknown;
-    interval all = point(values[(int64_t)from - 1]);
-    for (int64_t i = (int64_t)from; i < (int64_t)to; i++) all = joined(all, point(values[i]));
+    const double *first = values + (int64_t)from - 1, *last = values + (int64_t)to - 1;
+    interval all = {*first, *first, true};
+    for (const double *x = first; x <= last; x++) {
+        if (isnan(*x)) return unknown;
+        all.low = least(all.low, *x);
+        all.high = most(all.high, *x);
+        all.whole = all.whole && fabs(*x) < 0x1p62 && *x == (double)(int64_t)*x;
+    }
     return all;
 }
 
@@ -209,8 +217,8 @@ static interval of_two(int op, interval a, interval b)
     }
     if (isnan(a.low) || isnan(b.low)) return unknown;
     if (op == MOSAIC_PROGRAM_MIN)
-        return (interval){fmin(a.low, b.low), fmin(a.high, b.high), whole};
-    return (interval){fmax(a.low, b.low), fmax(a.high, b.high), whole};
+        return (interval){least(a.low, b.low), least(a.high, b.high), whole};
+    return (interval){most(a.low, b.low), most(a.high, b.high), whole};
 }
 
 static interval chosen(interval c, interval a, interval b)

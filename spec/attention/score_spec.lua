@@ -118,6 +118,28 @@ describe("functions in masks", function()
     end
   end)
 
+  it("compute what Lua computes, also at the edges", function()
+    local xs = { 0, 1, -1, 0.5, -2.5, 1e-9, -1e-9, 0.3, 3.7, 20, -20, 709, -745.2, 800, -800, 12345.678,
+      1e300, -1e300, math.huge, 7, 8, 64, -7 }
+    local q, k, v = values({ #xs, 1 }, 1), values({ 1, 1 }, 2), values({ 1, 1 }, 3)
+    for name, f in pairs {
+      exp = math.exp, tanh = math.tanh, floor = math.floor, ceil = math.ceil, abs = math.abs,
+      log = math.log, sqrt = math.sqrt, sin = math.sin, cos = math.cos,
+      remainder = function(x) return x % 3 end, ["negative remainder"] = function(x) return x % -2.5 end,
+      power = function(x) return x ^ 3 end, base = function(x) return 2 ^ x end,
+      least = function(x) return math.min(x, 2, 5) end, most = function(x) return math.max(x, -1) end,
+      quotient = function(x) return x / 3 - 1 / (x + 0.25) end,
+    } do
+      local _, lse = mosaic.sdpa(q, k, v, { mask = { score = function(_, _, _, i) return f(xs[i]) end } })
+      for i, got in ipairs(lse:flat()) do -- of one key: its score; -inf and NaN are a row's business
+        local want = f(xs[i])
+        local close = math.abs(got - want) <= 1e-15 * math.abs(want) or got == want
+        assert.is_true(close or math.abs(want) == math.huge or (want ~= want and got ~= got),
+          ("%s of %.17g is %.17g, not %.17g"):format(name, xs[i], got, want))
+      end
+    end
+  end)
+
   it("... in bf16 and f16, on short axes of many problems, and with dropout", function()
     local mask = scored(function(s, b, h, i, j) return j <= i and s * b / h or -math.huge end,
       function(_, b, h) return b / h end)

@@ -19,15 +19,14 @@ static inline double power_of_two(int64_t n)
     return x;
 }
 
-/* e^x - 1 = 2^n (e^r - 1) + (2^n - 1), |r| <= ln2 / 2, for |x| <= 708: 2 ulps. Taylor's series: the
- * 13th power of r contributes 1e-16. */
-static inline double expm1_near(double x, double *two_n)
+/* e^r - 1 where x = n ln2 + r, |r| <= ln2 / 2. Taylor's series: the 14th power adds 1e-17. */
+static inline double reduced(double x, int64_t *n)
 {
     const double magic =
         0x1.8p52; /* adding it rounds to an integer, which the low bits then hold */
-    double shifted = x * 0x1.71547652b82fep0 + magic, n = shifted - magic;
-    double r = x - n * 0x1.62e42fee00000p-1;
-    r = r - n * 0x1.a39ef35793c76p-33;
+    double shifted = x * 0x1.71547652b82fep0 + magic, whole = shifted - magic;
+    double r = x - whole * 0x1.62e42fee00000p-1; /* ln2 in two parts, the first ending in zeros */
+    r = r - whole * 0x1.a39ef35793c76p-33;
     double p = 1.0 / 6227020800;
     p = p * r + 1.0 / 479001600;
     p = p * r + 1.0 / 39916800;
@@ -40,26 +39,31 @@ static inline double expm1_near(double x, double *two_n)
     p = p * r + 1.0 / 24;
     p = p * r + 1.0 / 6;
     p = p * r + 0.5;
-    int64_t whole, zero;
-    memcpy(&whole, &shifted, sizeof whole);
+    int64_t bits, zero;
+    memcpy(&bits, &shifted, sizeof bits);
     memcpy(&zero, &magic, sizeof zero);
-    *two_n = power_of_two(whole - zero);
+    *n = bits - zero;
     return p * (r * r) + r;
 }
 
+/* 2^n e^r with 2^n in two factors, so that subnormal results round once: 2 ulps. */
 static inline double exp_f64(double x)
 {
-    double near = x > 708 ? 708 : x < -708 ? -708 : x, two_n;
-    double y = expm1_near(near, &two_n) * two_n + two_n;
-    y = x > 708 ? y * exp(x - 708) : y; /* subnormal and infinite results are rare */
-    return x < -708 ? exp(x) : y;
+    x = x > 710 ? 710 : x; /* e^710 is infinite, e^-746 is 0; NaN passes both */
+    x = x < -746 ? -746 : x;
+    int64_t n;
+    double y = reduced(x, &n) + 1;
+    int64_t half = (int64_t)((uint64_t)(n + 2048) >> 1) - 1024;
+    return y * power_of_two(half) * power_of_two(n - half);
 }
 
-/* tanh x = e / (e + 2) with e = exp(2 x) - 1 */
+/* e / (e + 2) with e = exp(2 x) - 1: 4 ulps. */
 static inline double tanh_f64(double x)
 {
-    double near = x > 20 ? 20 : x < -20 ? -20 : x, two_n; /* beyond it is 1 to the last bit */
-    double p = expm1_near(2 * near, &two_n), e = two_n * p + (two_n - 1);
+    x = x > 20 ? 20 : x; /* beyond it is 1 to the last bit */
+    x = x < -20 ? -20 : x;
+    int64_t n;
+    double y = reduced(2 * x, &n), two_n = power_of_two(n), e = two_n * y + (two_n - 1);
     return e / (e + 2);
 }
 

@@ -55,7 +55,8 @@ Visit.__index = Visit
 function Visit:later(undo) self.undo[#self.undo + 1] = undo end
 
 function Visit:table(t)
-  if self.seen[t] or Tensor.is(t) or self.count >= MOST_TABLES then return end
+  self.strangers = self.strangers or strangers()
+  if self.seen[t] or self.strangers[t] or Tensor.is(t) or self.count >= MOST_TABLES then return end
   self.seen[t], self.count = true, self.count + 1
   if not getmetatable(t) then
     setmetatable(t, ANSWERS)
@@ -117,7 +118,7 @@ end
 --- body() with everything that f captures ready for symbols; what it returns.
 return function(where, f, body)
   local visit = setmetatable({
-    where = where, seen = strangers(), undo = {}, environments = {}, count = 0,
+    where = where, seen = {}, undo = {}, environments = {}, count = 0,
   }, Visit)
   local ok, a, b = pcall(function()
     visit:value(f)
