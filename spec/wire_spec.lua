@@ -184,6 +184,24 @@ describe("attend with a wire format", function()
     end
   end)
 
+  it("is exact for rounded keys and values under every strategy, and sends less", function()
+    local sizes = { rows = 61, heads = 4, kv_heads = 2, head_size = 16 }
+    for _, name in ipairs(mosaic.strategy.names()) do
+      local function sent(format)
+        local found = mosaic.verify(name, sizes, { ranks = 4, mask = "causal", layout = "contiguous",
+          dtypes = { "f64" }, wire = format, quiet = true })
+        assert.is_true(found.ok, name)
+        local bytes = 0
+        for _, rank in ipairs(found.ranks) do bytes = bytes + rank.bytes end
+        return bytes
+      end
+      if name ~= "local" then
+        local exact, rounded = sent(), sent "fp8"
+        assert(rounded < exact, ("%s: %d bytes, %d with fp8"):format(name, exact, rounded))
+      end
+    end
+  end)
+
   it("differs from exact attention by about as much as its rows do", function()
     local exact = run(3, { strategy = "ring" }).out
     for format, bound in pairs { bf16 = 0.004, int8 = 0.01, fp8 = 0.06 } do

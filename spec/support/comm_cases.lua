@@ -55,6 +55,22 @@ end
 
 local function add(a, b) return a + b end
 
+-- formats of rows --------------------------------------------------------------------------------
+
+case("moves rows rounded to a wire format", function(comm)
+  local p, sizes = comm.size, uneven(comm.size)
+  local function rows(r) return filled(r, { 2, sizes[r + 1], 5 }) end
+  for format, scale in pairs { bf16 = 1, fp8 = 1, int8 = 1 / 127 } do
+    local function rounded(r) return mosaic.wire.round(rows(r) * scale, format) end
+    local parts = {}
+    for r = 0, p - 1 do parts[r + 1] = rounded(r) end
+    same(mosaic.cat(parts, 2):flat(), comm:all_gather(rows(comm.rank) * scale, 2, sizes, { wire = format }))
+    local left = (comm.rank - 1) % p
+    same(rounded(left):flat(), comm:sendrecv(rows(comm.rank) * scale, (comm.rank + 1) % p, left,
+      { 2, sizes[left + 1], 5 }, { wire = format }))
+  end
+end)
+
 -- reductions ------------------------------------------------------------------------------------
 
 case("sums, and finds minima and maxima, in every dtype", function(comm)
