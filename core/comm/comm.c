@@ -51,6 +51,12 @@ const char *mosaic_comm_transport(const mosaic_comm *c) { return c->endpoint->tr
 int64_t mosaic_comm_events(const mosaic_comm *c) { return c->endpoint->events; }
 int64_t mosaic_comm_bytes_sent(const mosaic_comm *c) { return c->endpoint->bytes_sent; }
 
+int mosaic_comm_node(const mosaic_comm *c)
+{
+    const mosaic_transport *transport = c->endpoint->transport;
+    return transport->node ? transport->node() : 0;
+}
+
 int mosaic_comm_world_rank(const mosaic_comm *c, int rank)
 {
     return rank >= 0 && rank < c->size ? c->ranks[rank] : -1;

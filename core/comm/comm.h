@@ -59,6 +59,7 @@ typedef struct {
     bool alone; /* nothing happens while this thread waits: waiting is the scheduler's business */
     void (*end_world)(mosaic_endpoint *e); /* NULL where a world cannot end early */
     void (*release)(mosaic_endpoint *e);
+    int (*node)(void); /* the lowest world rank on this rank's machine; NULL: 0, all share one */
     const char *(*library)(void); /* name and version of what is underneath */
     void (*finish)(void);         /* a clean end of the process */
     void (*abort)(int code);      /* does not return */

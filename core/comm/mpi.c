@@ -35,6 +35,7 @@ static const mosaic_core *core;
 static MPI_Comm job = MPI_COMM_NULL;
 static message *spares;
 static bool started_here;
+static int first_here; /* the lowest rank on this machine */
 
 static mosaic_status check(const char *what, int code)
 {
@@ -173,6 +174,8 @@ static void abort_job(int code)
     _Exit(code);
 }
 
+static int node(void) { return first_here; }
+
 static const char *library(void)
 {
     static char text[MPI_MAX_LIBRARY_VERSION_STRING];
@@ -189,6 +192,7 @@ static const mosaic_transport transport = {
     .start = start,
     .test = test,
     .release = release,
+    .node = node,
     .library = library,
     .finish = finish,
     .abort = abort_job,
@@ -209,11 +213,22 @@ static mosaic_status start_mpi(void)
     return MOSAIC_OK;
 }
 
+/* Ranks that can share memory are on one machine. */
+static mosaic_status find_node(void)
+{
+    MPI_Comm machine;
+    MPI_TRY(MPI_Comm_rank(job, &first_here));
+    MPI_TRY(MPI_Comm_split_type(job, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine));
+    MPI_TRY(MPI_Bcast(&first_here, 1, MPI_INT, 0, machine));
+    return check("MPI_Comm_free", MPI_Comm_free(&machine));
+}
+
 static mosaic_status open_world(mosaic_endpoint **e, const mosaic_core *functions)
 {
     static mosaic_endpoint world = {.transport = &transport};
     core = functions;
     MOSAIC_TRY(start_mpi());
+    MOSAIC_TRY(find_node());
     MPI_TRY(MPI_Comm_rank(job, &world.rank));
     MPI_TRY(MPI_Comm_size(job, &world.size));
     *e = &world;

@@ -95,6 +95,11 @@ function Placement:only(ranks)
   return Placement(lists)
 end
 
+--- The placement of the first ranks only.
+function Placement:first(count)
+  return Placement { unpack(self.lists, 1, count) }
+end
+
 --- The placement whose rank i has the rows of the ranks in groups[i + 1], one after the other.
 function Placement:united(groups)
   local lists = {}

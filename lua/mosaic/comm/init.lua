@@ -11,6 +11,7 @@ require "mosaic.comm.reduction"
 require "mosaic.comm.agree"
 require "mosaic.comm.together"
 require "mosaic.comm.grid"
+require "mosaic.comm.nodes"
 
 local comm = { Comm = Comm, spawn = require "mosaic.comm.virtual" }
 
