@@ -224,9 +224,10 @@ describe("attend with a wire format", function()
     local blocks, gradients = 3 * 2 * 2 * 5, 3 * 2 * 2 * 5 * 16 * 4 -- 3 steps, k and v, 2 heads, 5 rows
     for format, row in pairs { bf16 = 32, int8 = 20, fp8 = 20 } do
       assert.same({ blocks * row, blocks * row + gradients }, bytes(format))
-      local plan = { comm = { size = 4, rank = 0 }, wire = format, options = {}, mask = {},
-        queries = mosaic.partition.new { rows = 20, ranks = 4 } }
-      plan.keys = plan.queries
+      local rows = mosaic.partition.new { rows = 20, ranks = 4 }
+      local plan = require "mosaic.plan" {
+        comm = { size = 4, rank = 0 }, wire = format, options = {}, mask = {}, queries = rows, keys = rows,
+      }
       assert.equal(blocks * row, mosaic.strategy.get("ring").body.volume(plan,
         { batch = 1, heads = 2, kv_heads = 2, d = 16, bytes = 4 }))
     end

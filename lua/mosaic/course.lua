@@ -14,7 +14,8 @@ local Course = class("Course")
 function Course:init(plan, groups, directions)
   self.plan, self.groups, self.size = plan, groups, #groups
   self.directions = directions == 2 and { 1, -1 } or { 1 }
-  self.legs = { {}, {} }
+  self.legs, self.widest = { {}, {} }, 0
+  for _, group in ipairs(groups) do self.widest = math.max(self.widest, #group) end
 end
 
 --- Whose block is at `place` at this step of a direction.
@@ -53,15 +54,17 @@ end
 
 --- What travels of a place's block in a lane (1, or 2 with two directions):
 -- { keys = placement over the place's ranks, ranges[i] = { first, count }, seen[step],
---   first, last = the first and last step at which it is seen (last 0: it stays at home) }.
+--   first, last = the first and last step at which it is seen (last 0: it stays at home) };
+-- for as many ranks as the widest place has, those that are missing here with no rows.
 function Course:leg(lane, owner)
   local leg = self.legs[lane][owner]
   if leg then return leg end
   local lists = {}
   leg = { ranges = {}, seen = {}, last = 0 }
-  for i, rank in ipairs(self.groups[owner + 1]) do
-    local first, count = range_of(self, lane, owner, rank)
-    leg.ranges[i], lists[i] = { first, count }, self.plan.keys:cut(rank, first, count)
+  for i = 1, self.widest do
+    local rank, first, count = self.groups[owner + 1][i], 1, 0
+    if rank then first, count = range_of(self, lane, owner, rank) end
+    leg.ranges[i], lists[i] = { first, count }, rank and self.plan.keys:cut(rank, first, count) or {}
   end
   leg.keys = Placement(lists)
   watch(self, leg, self.directions[lane], owner)

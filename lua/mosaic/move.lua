@@ -6,6 +6,9 @@
 -- a row that several ranks have, the lowest one sends it. A row may be wanted by any number of ranks, and
 -- a rank may want rows of any others or none. What a rank wants of its own rows is not sent. Backward goes
 -- the opposite way and sums over all that wanted a row. With `wire` (wire.lua) rows travel in that format.
+--
+--   move.back(comm, g, axis, have, want) -> gradient of x, in g's dtype, from that of the rows wanted
+--   move.rows_sent(rank, have, want) -> how many rows the rank sends to others
 local ffi = require "ffi"
 local check = require "mosaic.check"
 local Comm = require "mosaic.comm.class"
@@ -90,15 +93,47 @@ local function take(x, axis, places)
   return x:narrow(axis, first, #places)
 end
 
-return function(comm, x, axis, have, want, wire)
+--- For this rank: the places that it sends and how many to each; of what arrives the places, and how many
+-- of each.
+local function route(rank, have, want)
+  local owner, place = directory(have, math.max(last_row(have), last_row(want)))
+  local out_places, out_sizes = outgoing(want, rank, owner, place)
+  local in_places, in_sizes = incoming(want, rank, owner)
+  return out_places, out_sizes, in_places, in_sizes
+end
+
+local move = {}
+
+--- A rank's gradient for the rows that it has, from all ranks' gradients for what they wanted.
+function move.back(comm, g, axis, have, want)
+  local out_places, out_sizes, in_places, in_sizes = route(comm.rank, have, want)
+  local function add(places, x, count)
+    local shape = x.shape
+    shape[axis > 0 and axis or #shape + 1 + axis] = count
+    local sum = create.zeros { dtype = x.dtype, device = x.device, unpack(shape) }
+    return sum:index_add_(axis, create.tensor(places, { dtype = "i64" }), x)
+  end
+  local sent = comm:all_to_all(add(in_places, g, #in_places), {
+    split_axis = axis, concat_axis = axis, split_sizes = in_sizes, concat_sizes = out_sizes,
+  })
+  return add(out_places, sent, have:count(comm.rank))
+end
+
+function move.rows_sent(rank, have, want)
+  local _, sizes = route(rank, have, want)
+  local rows = 0
+  for receiver, size in ipairs(sizes) do rows = rows + (receiver - 1 == rank and 0 or size) end
+  return rows
+end
+
+local function forward(_, comm, x, axis, have, want, wire)
   Comm.check_comm("move", comm)
-  local last = math.max(last_row(have), last_row(want))
-  local owner, place = directory(have, last)
-  local send_places, send_sizes = outgoing(want, comm.rank, owner, place)
-  local places, sizes = incoming(want, comm.rank, owner)
-  local arrived = comm:all_to_all(take(x, axis, send_places), {
-    split_axis = axis, concat_axis = axis, split_sizes = send_sizes, concat_sizes = sizes,
+  local out_places, out_sizes, in_places, in_sizes = route(comm.rank, have, want)
+  local arrived = comm:all_to_all(take(x, axis, out_places), {
+    split_axis = axis, concat_axis = axis, split_sizes = out_sizes, concat_sizes = in_sizes,
     wire = wire,
   })
-  return take(arrived, axis, places)
+  return take(arrived, axis, in_places)
 end
+
+return setmetatable(move, { __call = forward })

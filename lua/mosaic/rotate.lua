@@ -5,7 +5,8 @@
 -- A place is a rank of `comm`, and what it computes with the block that is there is an inner strategy:
 -- by default attention of its own queries. In a hierarchy a place is a node: comm then has the ranks
 -- of equal number in all nodes, inner_comm those of this node, groups the nodes' ranks.
--- options: inner ("local"), inner_comm (this rank alone), groups ({0}, {1}, ...), directions (1).
+-- options: inner ("local"), inner_comm (this rank alone), groups ({0}, {1}, ...), directions (1), place
+-- (comm.rank). A rank without keys, now and later, has nothing to send and needs no comm, only its place.
 --
 -- While a block is used the next one is on its way. Backward sends the blocks round again, each followed
 -- by its gradient in f32, which goes home from the last place that saw the block; a place's share needs
@@ -13,10 +14,12 @@
 -- (Liu et al. 2023, "Ring attention with blockwise transformers"; the way of the blocks: course.lua.)
 local attention = require "mosaic.attention"
 local comms = require "mosaic.comm"
+local create = require "mosaic.tensor.create"
 local Course = require "mosaic.course"
 local Function = require "mosaic.autograd.function"
 local partial = require "mosaic.partial"
 local strategy = require "mosaic.strategy"
+local wire = require "mosaic.wire"
 
 local BIAS = 5 -- its place among the arguments of the Function below
 local BLOCK, GRADIENT, HOME, LANE = 0, 4, 6, 8 -- tags of what travels; each lane has its own
@@ -25,13 +28,13 @@ local Rotation = {}
 Rotation.__index = Rotation
 
 local function new_rotation(comm, plan, options)
-  comms.Comm.check_comm("rotate", comm)
   local groups = options.groups or {}
   for rank = 0, options.groups and -1 or comm.size - 1 do groups[rank + 1] = { rank } end
-  local own = groups[comm.rank + 1]
+  local place = options.place or comm.rank
+  local own = groups[place + 1]
   local inner_comm = options.inner_comm or comms.alone()
   return setmetatable({
-    comm = comm, inner_comm = inner_comm, number = inner_comm.rank + 1,
+    comm = comm, place = place, inner_comm = inner_comm, number = inner_comm.rank + 1,
     inner = strategy.get(options.inner or "local"),
     plan = plan:with { queries = plan.queries:only(own) },
     own_keys = plan.keys:only(own),
@@ -39,14 +42,16 @@ local function new_rotation(comm, plan, options)
   }, Rotation)
 end
 
---- The inner strategy's plan for keys of this placement.
+--- The inner strategy's plan for keys of this placement. Places that differ in width have keys on ranks that
+-- all of them have.
 function Rotation:against(keys)
+  if keys.ranks > self.inner_comm.size then keys = keys:first(self.inner_comm.size) end
   return self.plan:with { comm = self.inner_comm, keys = keys }
 end
 
 --- Calls body(leg, lane, owner, previous place, next place) for every lane's block of this step.
 function Rotation:each_lane(step, body)
-  local course, place = self.course, self.comm.rank
+  local course, place = self.course, self.place
   for lane, direction in ipairs(course.directions) do
     local owner = course:owner(place, direction, step)
     body(course:leg(lane, owner), lane, owner, (place - direction) % course.size,
@@ -67,24 +72,27 @@ local function wait_all(requests)
   end
 end
 
---- Starts sending tensors; the requests go into `sent`.
-function Rotation:send(tensors, to, tag, sent, wire)
-  for i, x in ipairs(tensors) do
-    sent[#sent + 1] = self.comm:sendrecv(x, to, nil, nil, { tag = tag + i - 1, async = true, wire = wire })
+--- Starts sending tensors, if they have rows; the requests go into `sent`.
+function Rotation:send(tensors, to, tag, sent, format)
+  for i, x in ipairs(tensors[1]:size(-2) > 0 and tensors or {}) do
+    sent[#sent + 1] = self.comm:sendrecv(x, to, nil, nil, { tag = tag + i - 1, async = true, wire = format })
   end
 end
 
 --- Starts receiving tensors like these but with `rows` rows; returns a function that waits for them.
-function Rotation:receive(like, rows, from, tag, dtype, wire)
-  local requests = {}
+function Rotation:receive(like, rows, from, tag, dtype, format)
+  local requests, tensors = {}, {}
   for i, x in ipairs(like) do
     local shape = x.shape
     shape[#shape - 1] = rows
-    requests[i] = self.comm:sendrecv(nil, nil, from, shape,
-      { tag = tag + i - 1, dtype = dtype or x.dtype, async = true, wire = wire })
+    if rows == 0 then
+      tensors[i] = create.empty { dtype = dtype or x.dtype, device = x.device, unpack(shape) }
+    else
+      requests[i] = self.comm:sendrecv(nil, nil, from, shape,
+        { tag = tag + i - 1, dtype = dtype or x.dtype, async = true, wire = format })
+    end
   end
   return function()
-    local tensors = {}
     for i, request in ipairs(requests) do tensors[i] = request:wait() end
     return tensors
   end
@@ -93,7 +101,7 @@ end
 --- Passes on the blocks of `step` and returns a function that waits for those of the next one. What was
 -- sent before must have arrived: no rank runs ahead and piles up blocks.
 function Rotation:pass(blocks, own, step, sent)
-  local arriving, wire = {}, self.plan.wire
+  local arriving, format = {}, self.plan.wire
   wait_all(sent)
   self:each_lane(step, function(leg, lane, _, _, next_place)
     if step == 0 and leg.last > 0 then
@@ -101,11 +109,12 @@ function Rotation:pass(blocks, own, step, sent)
       blocks[lane] = {}
       for i, x in ipairs(own) do blocks[lane][i] = x:narrow(-2, range[1], range[2]):contiguous() end
     end
-    if step < leg.last then self:send(blocks[lane], next_place, LANE * lane + BLOCK, sent, wire) end
+    if step < leg.last then self:send(blocks[lane], next_place, LANE * lane + BLOCK, sent, format) end
   end)
   self:each_lane(step + 1, function(leg, lane, _, previous)
     if step < leg.last then
-      arriving[lane] = self:receive(own, leg.ranges[self.number][2], previous, LANE * lane + BLOCK, nil, wire)
+      local rows, tag = leg.ranges[self.number][2], LANE * lane + BLOCK
+      arriving[lane] = self:receive(own, rows, previous, tag, nil, format)
     end
   end)
   return function()
@@ -153,7 +162,7 @@ function Rotation:await_home(like, dtype)
   local home = {}
   self:each_lane(0, function(leg, lane)
     if leg.last == 0 then return end
-    local last_place = (self.comm.rank + self.course.directions[lane] * leg.last) % self.course.size
+    local last_place = (self.place + self.course.directions[lane] * leg.last) % self.course.size
     home[lane] = self:receive(like, leg.ranges[self.number][2], last_place, LANE * lane + HOME, dtype)
   end)
   return home
@@ -223,16 +232,35 @@ local recorded = Function("rotate", {
   end,
 })
 
-local OPTIONS = { "inner", "inner_comm", "groups", "directions" }
+--- Bytes that this rank sends forward, the inner strategy's included.
+function Rotation:volume(sizes)
+  local course = self.course
+  local bytes = strategy.volume(self.inner, self:against(self.own_keys), sizes)
+  for step = 1, course.size - 1 do
+    self:each_lane(step, function(leg)
+      if leg.seen[step] then bytes = bytes + strategy.volume(self.inner, self:against(leg.keys), sizes) end
+    end)
+  end
+  local rows = course:rows_sent(self.place, self.number)
+  return bytes + 2 * rows * sizes.batch * sizes.kv_heads * wire.bytes(self.plan.wire, sizes.d, sizes.bytes)
+end
+
+local OPTIONS = { "inner", "inner_comm", "groups", "directions", "place" }
 
 return setmetatable({
   --- dk, dv for a strategy's `backward`: the same rotation as a share of a greater result.
   backward = function(comm, q, k, v, plan, g, options)
     return new_rotation(comm, plan, options or {}):backward(q, k, v, g)
   end,
+
+  --- For a strategy's `volume`; the communicators need rank and size only.
+  volume = function(comm, plan, sizes, options)
+    return new_rotation(comm, plan, options or {}):volume(sizes)
+  end,
 }, {
   __call = function(_, comm, q, k, v, plan, options)
     options = require "mosaic.check".options("rotate", options or {}, OPTIONS)
+    comms.Comm.check_comm("rotate", comm)
     return recorded(new_rotation(comm, plan, options), q, k, v, plan.mask.bias)
   end,
 })

@@ -138,4 +138,18 @@ function strategy.run(wanted, comm, q, k, v, plan)
   return found.body.attend(comm, q, k, v, plan:with { comm = comm, options = found.options })
 end
 
+--- The check of an inner strategy by the outer one's, with the plan that it will see; comm: the outer one's.
+function strategy.check_inner(wanted, comm, plan, sizes)
+  local found = strategy.get(wanted)
+  if found.body.check then found.body.check(plan:with { options = found.options }, sizes) end
+  announce(found, comm)
+end
+
+--- Bytes that a strategy sends forward, on its own or inside another.
+function strategy.volume(wanted, plan, sizes)
+  local found = strategy.get(wanted)
+  if not found.body.volume then check.fail("strategy '%s' does not say what it sends", found.name) end
+  return found.body.volume(plan:with { options = found.options }, sizes)
+end
+
 return strategy

@@ -6,15 +6,7 @@
 -- Memory O(n). (Liu et al. 2023, "Ring attention with blockwise transformers".)
 -- directions = 2: half of each block goes the other way round, so that both directions of the links work.
 local check = require "mosaic.check"
-local Course = require "mosaic.course"
 local rotate = require "mosaic.rotate"
-local wire = require "mosaic.wire"
-
-local function singles(size)
-  local groups = {}
-  for rank = 0, size - 1 do groups[rank + 1] = { rank } end
-  return groups
-end
 
 return {
   options = { "directions" },
@@ -35,8 +27,6 @@ return {
   end,
 
   volume = function(plan, sizes)
-    local course = Course(plan, singles(plan.comm.size), plan.options.directions)
-    return 2 * course:rows_sent(plan.comm.rank, 1) * sizes.batch * sizes.kv_heads
-      * wire.bytes(plan.wire, sizes.d, sizes.bytes)
+    return rotate.volume(plan.comm, plan, sizes, { directions = plan.options.directions })
   end,
 }
