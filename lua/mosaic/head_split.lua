@@ -130,11 +130,27 @@ function head_split.collect(comm, out, lse, plan)
   return out, lse
 end
 
---- Bytes that this rank sends for both, where comm's ranks are all of the plan's.
-function head_split.volume(plan, sizes)
-  local rank, queries = plan.comm.rank, plan.queries:row_counts()
-  local shares, total = head_split.shares(plan.comm.size, sizes.heads, sizes.kv_heads), 0
-  local keys = visibility.seen_keys(plan.mask, plan.queries, plan.keys)
+--- The plan and sizes for one share of the heads (`number` among the ranks of its group) on rank `part` over
+-- the groups, as far as arithmetic needs them: for an inner strategy's check and volume.
+function head_split.preview(plan, sizes, groups, part, number)
+  local share = head_split.shares(#groups[1], sizes.heads, sizes.kv_heads)[number + 1]
+  local keys, own = visibility.seen_keys(plan.mask, plan.queries, plan.keys), {}
+  for name, value in pairs(sizes) do own[name] = value end
+  own.heads, own.kv_heads = share.count, share.repeats and #share.repeats or share.kv_count
+  return plan:with {
+    comm = { rank = part, size = #groups }, queries = plan.queries:united(groups), keys = keys:united(groups),
+    mask = mask_rows.part(mask_rows.outline(plan.mask), -3, share.first, share.count),
+  }, own
+end
+
+--- Bytes that this rank sends for both. ranks: those of the plan that take part, as its group (default: all);
+-- number: this one's place among them.
+function head_split.volume(plan, sizes, ranks, number)
+  local rank = number or plan.comm.rank
+  ranks = ranks or all_ranks(plan.queries)
+  local queries = counts_of(plan.queries, ranks)
+  local shares, total = head_split.shares(#ranks, sizes.heads, sizes.kv_heads), 0
+  local keys = visibility.seen_keys(plan.mask, plan.queries, plan.keys):only(ranks)
   local key = 2 * wire.bytes(plan.wire, sizes.d, sizes.bytes)
   for other, share in ipairs(shares) do
     if other - 1 ~= rank then

@@ -6,6 +6,7 @@
 -- Everything here is differentiable, for bias. A single row of keep or bias that stands for all queries
 -- of its rank is written out when it moves: every rank may have another one.
 local tape = require "mosaic.autograd.tape"
+local create = require "mosaic.tensor.create"
 local Tensor = require "mosaic.tensor"
 
 local mask_rows = {}
@@ -40,6 +41,15 @@ end
 function mask_rows.part(mask, axis, first, count)
   local part = with_tensors(mask, function(x) return narrow(x, axis, first, count) end)
   return narrow_lists(part, axis, first, count)
+end
+
+--- The mask with a single row in keep and bias, of any values: enough to count bytes.
+function mask_rows.outline(mask)
+  return with_tensors(mask, function(x)
+    local shape = x.shape
+    if #shape > 1 then shape[#shape - 1] = 1 end
+    return create.zeros { 1, dtype = x.dtype }:expand(shape)
+  end)
 end
 
 --- x with a row for each of this rank's queries.
