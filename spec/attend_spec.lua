@@ -41,6 +41,13 @@ describe("attend", function()
       return total
     end
     assert.equal(ranks * (ranks - 1) * 2 * block, bytes_sent {})
+    -- under a window each rank's block is sent to the next one, but not further, by a function as well
+    local window = bytes_sent { window = { 3, 0 } }
+    assert.is_true(window < bytes_sent { causal = true })
+    assert.equal(window, bytes_sent { keep = function(_, _, i, j) return j <= i and i - j <= 3 end })
+    assert.equal(window, bytes_sent {
+      score = function(s, _, _, i, j) return (j > i or i - j > 3) and -math.huge or s end,
+    })
     -- 4 of 12 keys: rank 0's whole block and a third of rank 1's, each sent on 3 times
     assert.equal(3 * 2 * (block + block / 3), bytes_sent { prefix = 4 })
   end)
@@ -57,6 +64,11 @@ describe("attend", function()
       refuses("ranks disagree on mask: rank 0 causal=true, rank 1 none", { mask = { causal = first or nil } })
       refuses("ranks disagree on mask: rank 0 window={1, 2}, rank 1 window={2, 2}",
         { mask = { window = { first and 1 or 2, 2 } } })
+      local reach, slopes = first and 1 or 2, { 1, first and 2 or 3 }
+      refuses("ranks disagree on mask: rank 0 keep=function {#6 = sub(i, j); #7 = le(#6, 1)} ",
+        { mask = { keep = function(_, _, i, j) return i - j <= reach end } })
+      refuses("ranks disagree on mask: rank 0 score=function {", -- the same steps, another table
+        { mask = { score = function(s, _, h) return s + slopes[h] end } })
       refuses("ranks disagree on mask: rank 0 alibi={1, 2}, rank 1 alibi={1, 3}",
         { mask = { alibi = { 1, first and 2 or 3 } } })
       refuses("ranks disagree on layout: rank 0 zigzag, rank 1 striped",

@@ -164,7 +164,7 @@ describe("attention refuses", function()
     mask("attention: alibi f64 [3] does not broadcast to f64 [4]", { alibi = { 1, 2, 3 } })
     mask("attention: keep has the wrong dtype: f64 [5,7]", { keep = values({ 5, 7 }, 1) })
     mask("attention: bias f64 [4,5] does not broadcast to f64 [1,2,4,5,7]", { bias = values({ 4, 5 }, 1) })
-    mask("sdpa: mask.alibi f64 [4] wants a gradient, but has none: use a score function of",
+    mask("sdpa: mask.alibi f64 [4] wants a gradient, but has none: use mask.bias, or",
       { alibi = values({ 4 }, 1):requires_grad_() })
     mask("sdpa: mask.bias must be a tensor, got 3", { bias = 3 })
     refuses("sdpa: unknown option 'makss', did you mean 'mask'?", q, k, v, { makss = {} })

@@ -58,8 +58,8 @@ end
 function normal.alibi(where, value)
   local slopes = mask.as_tensor(where, "mask.alibi", value, "f64")
   if not (slopes.requires_grad and state.current.recording) then return slopes end
-  check.fail("%s: mask.alibi %s wants a gradient, but has none: use a score function of the slopes, or "
-    .. "detach them", where, slopes:describe())
+  check.fail("%s: mask.alibi %s wants a gradient, but has none: use mask.bias, or detach them", where,
+    slopes:describe())
 end
 
 --- The program of a function, or one that was made before.

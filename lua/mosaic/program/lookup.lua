@@ -1,6 +1,7 @@
 --- Tables of numbers that a user's function reads by a symbol: lists, lists of lists, sets, tensors.
 local check = require "mosaic.check"
 local create = require "mosaic.tensor.create"
+local state = require "mosaic.state"
 local symbol = require "mosaic.program.symbol"
 local Tensor = require "mosaic.tensor"
 
@@ -15,7 +16,7 @@ end
 --- { values = flat f64 tensor, shape } of a tensor or a (nested) list of numbers.
 local function read(source)
   if not Tensor.is(source) then source = create.tensor(source, { dtype = "f64" }) end
-  if source.requires_grad then
+  if source.requires_grad and state.current.recording then
     fail("looks up a tensor that requires a gradient (%s), which would be lost: detach it, or use mask.bias",
       source:describe())
   end
