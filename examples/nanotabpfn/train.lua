@@ -29,6 +29,7 @@ local OPTIONS = {
   { "held-out", 0, "generated tables to measure on besides, 200 are steady", integer = 0 },
   { "every", 100, "steps from one measurement, and saved model, to the next", integer = 1 },
   { "seconds", 0, "stop after so many seconds; 0 for no limit", least = 0 },
+  { "enough", 0, "stop after so many steps where all would take longer than --seconds", integer = 0 },
 }
 
 local function make_model(o)
@@ -60,10 +61,12 @@ local function measure(trainer, batches, o, log)
   end)
 end
 
-local function out_of_time(comm, start, limit)
-  if limit <= 0 then return false end
-  local late = mosaic.clock() - start > limit and 1 or 0
-  return comm:broadcast(mosaic.tensor { late }, 0):item() == 1 -- rank 0's clock decides for all
+--- Is the time over, or will it not do for all steps and these are enough?
+local function out_of_time(comm, start, step, o)
+  if o.seconds <= 0 then return false end
+  local spent = mosaic.clock() - start
+  local late = spent > o.seconds or step == o.enough and spent / step * o.steps > o.seconds
+  return comm:broadcast(mosaic.tensor { late and 1 or 0 }, 0):item() == 1 -- rank 0's clock decides for all
 end
 
 local function make_trainer(o)
@@ -90,7 +93,7 @@ local function train(o)
       seconds = mosaic.clock() - start,
     }
     progress:update(step, ("loss %.3f"):format(loss))
-    local last = step == o.steps or out_of_time(comm, start, o.seconds)
+    local last = step == o.steps or out_of_time(comm, start, step, o)
     if last or step % o.every == 0 then measure(trainer, batches, o, log) end
     if last then break end
   end

@@ -109,6 +109,18 @@ describe("the nanoTabPFN programs", function()
     assert.is_true(measured.n_a > 0 and measured.numbers > 0)
   end)
 
+  it("train stops at --enough where the time will not do for all steps, and goes on where it will", function()
+    local folder = files.path "enough"
+    for seconds, expected in pairs { [1e-9] = 1, [20] = 3, [900] = 6 } do
+      program(("%strain.lua --out %s --steps %d --enough 3 --tables 1 --rows 8 --features 1 --embed-dim 4 "
+        .. "--num-heads 1 --mlp-hidden 4 --num-layers 1 --seconds %g"):format(FOLDER, folder,
+        expected == 3 and 1e6 or 6, seconds))
+      local steps = 0
+      for _ in files.read(folder .. "/metrics.jsonl"):gmatch '"step"' do steps = steps + 1 end
+      assert.equal(expected, steps)
+    end
+  end)
+
   it("train refuses options that no table or model can be made with, before it starts", function()
     for words, text in pairs {
       ["--rows 1"] = "--rows: expected an integer of at least 4, got '1'",
