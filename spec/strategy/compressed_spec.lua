@@ -4,6 +4,7 @@ local contract = require "spec.support.contract"
 local dense = require "spec.support.dense"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
+local program = require "spec.support.program"
 local worlds = require "spec.support.worlds"
 
 local D, HEADS = 3, 2
@@ -284,6 +285,18 @@ describe("compressed", function()
       local difference = (rounded[i].out - exact[i].out):abs():max():item()
       assert(difference > 0 and difference < 0.02, difference)
     end
+  end)
+
+  it("says that it is approximate, once and on one rank", function()
+    local script = [[
+      local mosaic = require "mosaic"
+      local x = mosaic.ones { 2, 3, 4 }
+      for _ = 1, 2 do mosaic.attend(x, x, x, { strategy = "compressed" }) end
+    ]]
+    local result = program(("--virtual 3 -e '%s'"):format(script))
+    assert.equal(0, result.status)
+    local count = select(2, result.err:gsub("strategy 'compressed' is approximate: keys and values", ""))
+    assert.equal(1, count)
   end)
 
   it("reports its error, bytes and memory", function()

@@ -22,13 +22,19 @@ local function is_apart(q_pieces, run)
 end
 
 --- Fails where a causal mask would show queries of `rank` only a part of a block of `owner`.
-local function check_causal(tiers, rank, owner)
+local function check_pair(tiers, rank, owner)
   for _, run in ipairs(tiers:same_node(rank, owner) and {} or tiers.blocks[owner + 1].runs) do
     if not is_apart(tiers.plan.queries:pieces(rank), run) then
       check.fail("compressed: under a causal mask some queries of rank %d see only a part of the keys %d..%d "
         .. "of rank %d; use layout contiguous or zigzag", rank, run.first,
         run.first + (run.count - 1) * run.step, owner)
     end
+  end
+end
+
+local function check_causal(tiers)
+  for owner = 0, tiers.plan.keys.ranks - 1 do
+    for rank = 0, tiers.plan.keys.ranks - 1 do check_pair(tiers, rank, owner) end
   end
 end
 
@@ -41,8 +47,5 @@ return function(plan)
     end
   end
   if plan.dropout then check.fail "compressed: dropout tells apart the keys of a block; use none" end
-  local tiers, ranks = plan.mask.causal and Tiers(plan), plan.keys.ranks
-  for pair = 0, tiers and ranks * ranks - 1 or -1 do
-    check_causal(tiers, pair % ranks, math.floor(pair / ranks))
-  end
+  if plan.mask.causal then check_causal(Tiers(plan)) end
 end
