@@ -9,7 +9,7 @@ local LAYERS = {
   { "autograd" },
   { "program", "mask", "attention", "comm", "wire" },
   { "context" },
-  { "tile", "slices", "exchange", "batch_split", "rotate_queries",
+  { "tile", "traffic", "slices", "exchange", "batch_split", "rotate_queries",
     "plan", "strategy", "partial", "rotate", "move", "infini",
     "mask_rows", "head_split", "pool",
     "hierarchy" },

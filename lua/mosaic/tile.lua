@@ -6,8 +6,8 @@ local attention = require "mosaic.attention"
 local class = require "mosaic.class"
 local comms = require "mosaic.comm"
 local mask_rows = require "mosaic.mask_rows"
+local traffic = require "mosaic.traffic"
 local visibility = require "mosaic.visibility"
-local wire = require "mosaic.wire"
 
 local Tile = class("Tile")
 
@@ -74,15 +74,6 @@ function Tile:keys_home(dk, x)
   return whole
 end
 
---- Bytes of a query that goes to another rank and of what comes back; of a key with its value.
-function Tile.query_bytes(sizes)
-  return sizes.batch * sizes.heads * (sizes.d * (sizes.bytes + sizes.out_bytes) + 8)
-end
-
-function Tile.key_bytes(sizes, format)
-  return 2 * sizes.batch * sizes.kv_heads * wire.bytes(format, sizes.d, sizes.bytes)
-end
-
 --- What this rank sends forward.
 function Tile.volume(plan, sizes, rows, columns)
   local rank = plan.comm.rank
@@ -90,9 +81,8 @@ function Tile.volume(plan, sizes, rows, columns)
   local _, ranges = visibility.seen_keys(plan.mask, plan.queries, plan.keys)
   local own, all = queries[rank % columns + 1], 0
   for _, count in ipairs(queries) do all = all + count end
-  local sent, returned = sizes.d * sizes.bytes, sizes.d * sizes.out_bytes + 8
-  return sizes.batch * sizes.heads * (sent * own * (columns - 1) + returned * (all - own))
-    + Tile.key_bytes(sizes, plan.wire) * ranges[rank + 1][2] * (rows - 1)
+  return traffic.query(sizes) * own * (columns - 1) + traffic.result(sizes) * (all - own)
+    + traffic.key(sizes, plan.wire) * ranges[rank + 1][2] * (rows - 1)
     + mask_rows.bytes(plan.mask, rank % columns, queries)
 end
 

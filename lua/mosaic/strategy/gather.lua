@@ -10,8 +10,8 @@ local check = require "mosaic.check"
 local partial = require "mosaic.partial"
 local Slices = require "mosaic.slices"
 local strategy = require "mosaic.strategy"
+local traffic = require "mosaic.traffic"
 local visibility = require "mosaic.visibility"
-local wire = require "mosaic.wire"
 
 local function new_slices(comm, q, k, v, plan)
   return Slices(comm, plan, strategy.sizes(q, k, v), plan.options.slices or 1)
@@ -72,7 +72,6 @@ return {
 
   volume = function(plan, sizes)
     local _, ranges = visibility.seen_keys(plan.mask, plan.queries, plan.keys)
-    local key = 2 * sizes.batch * sizes.kv_heads * wire.bytes(plan.wire, sizes.d, sizes.bytes)
-    return (plan.comm.size - 1) * ranges[plan.comm.rank + 1][2] * key
+    return (plan.comm.size - 1) * ranges[plan.comm.rank + 1][2] * traffic.key(sizes, plan.wire)
   end,
 }

@@ -13,6 +13,7 @@ local mask_rows = require "mosaic.mask_rows"
 local partial = require "mosaic.partial"
 local strategy = require "mosaic.strategy"
 local Tile = require "mosaic.tile"
+local traffic = require "mosaic.traffic"
 
 --- The greatest divisor of n up to its root.
 local function most_square(n)
@@ -24,11 +25,7 @@ end
 local function shape_of(plan, sizes)
   if plan.options.mesh_shape then return unpack(plan.options.mesh_shape) end
   local short = most_square(plan.comm.size)
-  local long, queries, keys = plan.comm.size / short, 0, 0
-  for rank = 0, plan.comm.size - 1 do
-    queries = queries + plan.queries:count(rank) * Tile.query_bytes(sizes)
-    keys = keys + plan.keys:count(rank) * Tile.key_bytes(sizes, plan.wire)
-  end
+  local long, queries, keys = plan.comm.size / short, traffic.of_plan(plan, sizes)
   if queries <= keys then return short, long end
   return long, short
 end
