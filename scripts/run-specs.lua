@@ -43,8 +43,8 @@ local function usable_isas()
   error("no kernels? mosaic-lua -v says " .. tostring(widest))
 end
 
-local function single(isa, paths)
-  return { name = isa, isa = isa, roots = paths }
+local function single(isa, paths, brief)
+  return { name = isa, isa = isa, roots = paths, brief = brief }
 end
 
 local function several(isa, ranks, paths)
@@ -56,8 +56,8 @@ local function legs(options)
   if #options > 0 then
     return { options.ranks and several(isas[1], options.ranks, options) or single(isas[1], options) }
   end
-  local list = { single(isas[1], roots { support = true, mpi = true }) }
-  for i = 2, options.sanitize and 1 or #isas do list[i] = single(isas[i], roots(NOT_NUMERIC)) end
+  local list = { single(isas[1], roots { support = true, mpi = true }, options.sanitize) }
+  for i = 2, options.sanitize and 1 or #isas do list[i] = single(isas[i], roots(NOT_NUMERIC), true) end
   for _, ranks in ipairs(options.sanitize and { 2 } or { 2, 4 }) do
     list[#list + 1] = several(isas[1], ranks, { "spec/mpi" })
   end
@@ -131,6 +131,7 @@ local function command_of(leg, results, sanitize)
   local environment = ("%sMOSAIC_ISA=%s MOSAIC_RESULTS=%s"):format(
     sanitize and SANITIZERS or "", leg.isa, results)
   local ranks = ""
+  if leg.brief then environment = environment .. " MOSAIC_SPECS=brief" end
   if leg.ranks then
     environment, ranks = ("%s MOSAIC_TIMEOUT=%d"):format(environment, STUCK), "-n " .. leg.ranks
   end

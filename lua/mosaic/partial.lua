@@ -42,7 +42,8 @@ local function by_computing_again(inner, comm, q, k, v, plan, g)
   tape.backward({ out, lse }, { dout, dlse })
   if q.grad then g.dq:add_(q.grad) end
   if bias and bias.grad then g.dbias:add_(bias.grad) end
-  return k.grad or k:zeros_like(), v.grad or v:zeros_like()
+  local function wide(x) return (x.grad or x:zeros_like()):to(g.dq.dtype) end
+  return wide(k), wide(v)
 end
 
 --- dk, dv of this share; adds to g.dq and g.dbias.

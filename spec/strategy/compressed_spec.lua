@@ -166,11 +166,13 @@ describe("compressed", function()
   local tiers = { "compressed", ratio = 1, node_size = 2, global_tokens = 5 }
   local few = { 0, 1, 4, 13 }
   contract(it, { "compressed", ratio = 1 },
-    { masks = CAUSAL, layouts = { "contiguous", "zigzag" }, ranks = { 1, 4, 5 }, lengths = few })
+    { masks = CAUSAL, layouts = { "contiguous", "zigzag" }, ranks = { 1, 4, 5 }, lengths = few,
+      same_length = true })
   contract(it, { "compressed", ratio = 1 }, { masks = NONE, ranks = { 2, 5 }, lengths = few })
   contract(it, tiers,
-    { masks = CAUSAL, layouts = { "contiguous", "zigzag" }, ranks = { 2, 3, 5 }, lengths = few })
-  contract(it, tiers, { masks = NONE, ranks = { 3, 5 }, lengths = few })
+    { masks = CAUSAL, layouts = { "contiguous", "zigzag" }, ranks = { 2, 3, 5 }, lengths = few,
+      same_length = true })
+  contract(it, tiers, { masks = NONE, ranks = { 3, 5 }, lengths = few, same_length = true })
 
   local TIERS = {
     { ratio = 3 }, { ratio = 4, global_tokens = 6 }, { ratio = 2, node_size = 2 },

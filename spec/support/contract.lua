@@ -1,152 +1,164 @@
---- What every exact strategy must do: the sharded answer and its gradients are those of one rank.
+--- What every strategy must do: the sharded answer and its gradients are those of one rank, and the bytes
+-- that it sends are those of its formula.
 --
 --   contract(it, "ring", { ranks = {1, 2, 3}, layouts = {"contiguous"} })
+--   contract(it, "hierarchical", { variant = function(p) return p % 2 == 0 and {...} or nil end })
 --
--- declares the specs of a strategy (busted gives `it` to spec files only). The truth is
--- spec/support/dense.lua: plain Lua doubles.
+-- declares the specs of a strategy (busted gives `it` to spec files only): one for each mask, over numbers
+-- of ranks, awkward lengths, layouts, grouped heads and dtypes. Not every combination, but every pair.
+-- The truth is spec/support/dense.lua, plain Lua doubles; f32 and bf16 may err twice as much as one rank.
+-- options: ranks, layouts, masks (functions(rows, heads) by name), lengths (a list, or function(p)),
+-- dtypes, heads ({heads, kv_heads}, or a list of such), same_length (never more keys than queries),
+-- variant(p) -> the strategy for p ranks, nil to leave p out; truth = "self": the answer of the same
+-- strategy on one rank is the truth (approximate strategies); run(size, body) -> results of the ranks,
+-- number of the first (default: virtual ones).
 local mosaic = require "mosaic"
+local cases = require "spec.support.contract_cases"
 local close = require "spec.support.close"
-local dense = require "spec.support.dense"
-local fill = require "spec.support.fill"
 local partition = require "mosaic.partition"
+local state = require "mosaic.state"
 
-local MASKS = {
-  none = function() return {} end,
-  causal = function() return { causal = true } end,
-  window = function() return { window = { 3, 1 } } end,
-  prefix = function(rows) return { prefix = math.floor(rows / 3) } end,
-  documents = function(rows)
-    local ids = {}
-    for i = 1, rows do ids[i] = math.floor(i / 4) end
-    return { documents = mosaic.tensor(ids, { dtype = "i64" }), causal = true }
-  end,
-  alibi = function(_, heads)
-    local slopes = {}
-    for h = 1, heads do slopes[h] = 2 ^ -h end
-    return { alibi = slopes, causal = true }
-  end,
-  ["keep by a function"] = function(rows)
-    return { keep = function(b, h, i, j) return j <= i and (i + j + b) % (h + 1) < 2 or j == rows end }
-  end,
-  ["score by a function"] = function()
-    local function score(s, b, h, i, j)
-      if (i - j) % 5 == b then return -math.huge end
-      return 2 * math.tanh(s / 2) - h * math.abs(i - j) / 8
-    end
-    dense.slopes[score] = function(s) return 1 - math.tanh(s / 2) ^ 2 end
-    return { score = score, prefix = 20 }
-  end,
-  keep = function(rows, heads)
-    return { keep = fill { heads, rows, rows }:gt(0) }
-  end,
-  bias = function(rows, heads)
-    return { bias = fill({ heads, rows, rows }, { seed = 6 }), prefix = math.ceil(rows / 2) }
-  end,
-}
-
---- A partition whose rows belong to nobody's neighbour: dealt in a scrambled, uneven order.
-local function scrambled(rows, ranks)
-  local indices = {}
-  for r = 1, ranks do indices[r] = {} end
-  for i = 1, rows do
-    local list = indices[(i * 7 + math.floor(i / 3)) % ranks + 1]
-    table.insert(list, i % 2 == 0 and 1 or #list + 1, i)
-  end
-  return indices
-end
+local ORDER = { "out", "lse", "dq", "dk", "dv", "dbias" }
+local KEYS = { dk = true, dv = true }
 
 local function rows_of(t, axis, positions)
   return t:index_select(axis, mosaic.tensor(positions, { dtype = "i64" }))
 end
 
 --- The rank's part of a mask: what is sharded with the rows.
-local function local_mask(mask, positions)
-  local part = {}
+local function local_mask(case, q_positions, k_positions)
+  local mask, part = case.mask, {}
   for name, value in pairs(mask) do part[name] = value end
-  if mask.documents then part.documents = rows_of(mask.documents, 1, positions) end
-  if mosaic.Tensor.is(mask.keep) then part.keep = rows_of(mask.keep, -2, positions) end
-  if mask.bias then part.bias = rows_of(mask.bias, -2, positions):requires_grad_() end
+  if mask.documents then
+    part.documents = {
+      q = rows_of(mask.documents.q, 1, q_positions), k = rows_of(mask.documents.k, 1, k_positions),
+    }
+  end
+  if type(mask.keep) == "table" then part.keep = rows_of(mask.keep, -2, q_positions) end
+  if mask.bias then part.bias = rows_of(mask.bias, -2, q_positions):requires_grad_() end
   return part
 end
 
---- Runs the strategy on its own shard; returns what must equal the truth's rows.
-local function run_rank(comm, strategy, case, part)
-  local positions = part:positions(comm.rank)
-  local function leaf(whole) return rows_of(whole, -2, positions):requires_grad_() end
-  local q, k, v = leaf(case.q), leaf(case.k), leaf(case.v)
-  local mask = local_mask(case.mask, positions)
+--- Sends exactly what the strategy's formula says?
+local function check_bytes(comm, sent, watched)
+  local volume = watched.body.volume
+  local formula = volume and volume(watched.plan, watched.sizes) or sent
+  local text = ("rank %d sends %d bytes, formula %g"):format(comm.rank, sent, formula)
+  assert(math.abs(sent - formula) < 0.5, text)
+end
+
+--- Attends on this rank's rows and walks back; { out, lse, dq, dk, dv, dbias }.
+local function run_rank(comm, strategy, case, queries, keys)
+  local q_positions, k_positions = queries:positions(comm.rank), keys:positions(comm.rank)
+  local function leaf(whole, positions) return rows_of(whole, -2, positions):requires_grad_() end
+  local q, k, v = leaf(case.q, q_positions), leaf(case.k, k_positions), leaf(case.v, k_positions)
+  local mask, rank = local_mask(case, q_positions, k_positions), state.current
+  rank.plan = {}
+  local before = comm:bytes_sent() - rank.agreed_bytes
   local out, lse = mosaic.attend(q, k, v, {
-    strategy = strategy, comm = comm, layout = part.layout, indices = part.indices, mask = mask,
+    strategy = strategy, comm = comm, layout = queries.layout, mask = mask,
+    indices = queries.indices and { q = queries.indices, k = keys.indices },
   })
-  mosaic.autograd.backward({ out, lse },
-    { rows_of(case.dout, -2, positions), rows_of(case.dlse, -1, positions) })
+  if comm.size > 1 then check_bytes(comm, comm:bytes_sent() - rank.agreed_bytes - before, rank.plan) end
+  rank.plan = nil
+  mosaic.autograd.backward({ out, lse }, {
+    rows_of(case.dout, -2, q_positions):to(out.dtype), lse and rows_of(case.dlse, -1, q_positions),
+  })
   return {
     out = out, lse = lse, dq = q.grad, dk = k.grad, dv = v.grad, dbias = mask.bias and mask.bias.grad,
   }
 end
 
-local function new_case(rows, heads, kv_heads, d, mask)
-  return {
-    q = fill({ 2, heads, rows, d }, { seed = 1 }), k = fill({ 2, kv_heads, rows, d }, { seed = 2 }),
-    v = fill({ 2, kv_heads, rows, d }, { seed = 3 }), dout = fill({ 2, heads, rows, d }, { seed = 4 }),
-    dlse = fill({ 2, heads, rows }, { seed = 5 }), mask = mask,
+local function placed(layout, rows, ranks)
+  return partition.new {
+    layout = layout, rows = rows, ranks = ranks,
+    indices = layout == "indices" and cases.scrambled(rows, ranks) or nil,
   }
 end
 
-local function truth_of(case)
-  local options = { mask = case.mask }
-  local forward = dense.attention(case.q, case.k, case.v, options)
-  local g = dense.gradients(case.q, case.k, case.v, case.dout:flat(), case.dlse:flat(), options)
-  local function like(list, t) return mosaic.tensor(list, { dtype = "f64" }):view(t.shape) end
-  return {
-    out = like(forward.out, case.q), lse = like(forward.lse, case.dlse),
-    dq = like(g.dq, case.q), dk = like(g.dk, case.k), dv = like(g.dv, case.v),
-    dbias = case.mask.bias and like(g.dbias, case.mask.bias),
-  }
+local function alone(strategy, case)
+  local everything = placed("contiguous", case.rows, 1)
+  return run_rank(mosaic.comm.alone(), strategy, case, everything, placed("contiguous", case.key_rows, 1))
 end
 
---- Every rank's result against the truth's rows.
-local function check_ranks(results, truth, part)
-  for rank = 0, part.ranks - 1 do
-    local positions = part:positions(rank)
-    for what, whole in pairs(truth) do
-      close(results[rank + 1][what], rows_of(whole, what == "lse" and -1 or -2, positions), 1e-12)
+--- Largest difference as a share of the larger of 1 and the largest expected magnitude.
+local function error_of(got, want)
+  local worst, largest, w = 0, 1, want:flat()
+  for i, x in ipairs(got:flat()) do
+    if x ~= w[i] then worst = math.max(worst, math.abs(x - w[i])) end
+    if math.abs(w[i]) < math.huge then largest = math.max(largest, math.abs(w[i])) end
+  end
+  return worst / largest
+end
+
+--- The truth about a case, and how far one rank is from it.
+local function truth_of(case, options, strategy)
+  local key = options.truth == "self" and strategy or "dense"
+  case.truths = case.truths or {}
+  if not case.truths[key] then
+    local truth = key ~= "dense" and alone(strategy, case) or cases.truth(case)
+    local one_rank, bounds = key == "dense" and case.dtype ~= "f64" and alone("local", case), {}
+    for name, whole in pairs(truth) do
+      bounds[name] = case.dtype == "f64" and 1e-12
+        or (one_rank and 2 * error_of(one_rank[name], whole) or 0) + cases.ULPS[case.dtype]
+    end
+    case.truths[key] = { truth, bounds }
+  end
+  return unpack(case.truths[key])
+end
+
+local function expect_exact(strategy, case, layout, ranks, options)
+  local queries, keys = placed(layout, case.rows, ranks), placed(layout, case.key_rows, ranks)
+  local truth, bounds = truth_of(case, options, strategy)
+  local results, first = options.run(ranks, function(comm)
+    return run_rank(comm, strategy, case, queries, keys)
+  end)
+  for i, result in ipairs(results) do
+    for _, name in ipairs(ORDER) do
+      if truth[name] then
+        local positions = (KEYS[name] and keys or queries):positions((first or 0) + i - 1)
+        close(result[name], rows_of(truth[name], name == "lse" and -1 or -2, positions), bounds[name])
+      end
     end
   end
 end
 
-local function expect_exact(strategy, part, case, truth)
-  local results = mosaic.comm.spawn(part.ranks, function(comm)
-    return run_rank(comm, strategy, case, part)
-  end)
-  check_ranks(results, truth, part)
+--- A failure says in which case it happened.
+local function in_case(text, body, ...)
+  local ok, message = pcall(body, ...)
+  if type(message) == "table" then message = message.message end
+  if not ok then error(("%s: %s"):format(text, message), 0) end
 end
 
-local function partition_for(layout, rows, ranks)
-  return partition.new {
-    layout = layout, rows = rows, ranks = ranks,
-    indices = layout == "indices" and scrambled(rows, ranks) or nil,
+--- A leg for other kernels asks what kernels do, not again who sends what to whom.
+local BRIEF = os.getenv "MOSAIC_SPECS" == "brief"
+
+local function complete(options)
+  local full = {
+    ranks = BRIEF and { 1, 3, 8 } or { 1, 2, 3, 4, 5, 6, 7, 8 },
+    layouts = partition.LAYOUTS, masks = cases.MASKS, heads = cases.HEADS,
+    dtypes = { "f64", "f32", "bf16" },
+    lengths = function(p) return { 0, 1, p - 1, p + 1, 13, 23 } end,
+    run = function(size, body) return mosaic.virtual(size, body) end,
   }
+  for name, value in pairs(options or {}) do full[name] = value end
+  if type(full.heads[1]) == "number" then full.heads = { full.heads } end
+  return full
 end
 
---- strategy: whatever names one; for a table see strategy/init.lua. options: ranks, layouts, lengths, heads
--- ({ of queries, of keys }).
 return function(it, strategy, options)
-  options = options or {}
-  local name = mosaic.strategy.get(strategy).text
-  local ranks = options.ranks or { 1, 2, 3, 4, 5, 8 }
-  local layouts = options.layouts or partition.LAYOUTS
-  local lengths = options.lengths or { 0, 1, 3, 13, 24 }
-  for mask_name, make_mask in pairs(options.masks or MASKS) do
-    it(("equals one rank, forward and gradients: %s, mask %s"):format(name, mask_name), function()
-      for _, rows in ipairs(lengths) do
-        local heads, kv_heads = unpack(options.heads or { 2, 1 + rows % 2 })
-        local case = new_case(rows, heads, kv_heads, 3, make_mask(rows, heads))
-        local truth = truth_of(case)
-        for _, size in ipairs(ranks) do
-          for _, layout in ipairs(layouts) do
-            expect_exact(strategy, partition_for(layout, rows, size), case, truth)
-          end
+  options = complete(options)
+  local title = options.title or mosaic.strategy.get(strategy or options.variant(2)).text
+  local mask_number = 0
+  for mask_name, make_mask in pairs(options.masks) do
+    mask_number = mask_number + 1
+    local turn = mask_number
+    it(("equals one rank, forward and gradients: %s, mask %s"):format(title, mask_name), function()
+      for case, p, layout in cases.each(options, turn, make_mask) do
+        local wanted = strategy
+        if options.variant then wanted = options.variant(p) end
+        if wanted then
+          in_case(cases.describe(case, p, layout), expect_exact, wanted, case, layout, p, options)
         end
       end
     end)

@@ -157,7 +157,11 @@ function Comm:split(color, key, options)
   local request = Request.start(self, finish_split, call, "mosaic_comm_split_start", call.table_c,
     color or -1, key)
   state.current.splitting = request
-  return options.async and request or request:wait()
+  if options.async then return request end
+  local sent = self:bytes_sent()
+  local result = request:wait()
+  state.current.agreed_bytes = state.current.agreed_bytes + self:bytes_sent() - sent
+  return result
 end
 
 return Comm
