@@ -139,6 +139,19 @@ describe("MultiAxisAttention with backend 'switch'", function()
     end
   end)
 
+  it("numbers batch entries as one rank does: functions, whichever side the other axis is on", function()
+    local wide = { 3, 4, 2, 3, 6 }
+    local big, dbig = fill(wide), fill(wide, { seed = 2 })
+    local mask = { score = function(s, b, _, i, j) return s + 0.05 * b * (i - j) end }
+    local expected = truth(big, dbig, mask, { axes = false, attention_axis = 2 })
+    for _, other in ipairs { 1, 3 } do
+      for _, ranks in ipairs { 2, 3, 4 } do
+        check_sharded(big, dbig, mask, expected, ranks,
+          { switch_axis = other, axes = false, attention_axis = 2, layout = "zigzag" })
+      end
+    end
+  end)
+
   it("stays where it switched to: two axes attended in turn take one switch each", function()
     local rows, features = new_layer {}, new_layer { attention_axis = "features" }
     local leaf = x:clone():requires_grad_()
