@@ -4,7 +4,8 @@
 local LAYERS = {
   { "ffi", "state", "class", "nearest", "heap", "check", "clock", "terminal", "runtime", "numbers",
     "work" },
-  { "partition", "mesh", "placement", "visibility", "course", "folder", "tiers" },
+  { "partition", "mesh", "placement", "visibility", "course", "folder", "tiers",
+    "rshard" },
   { "tensor" },
   { "autograd" },
   { "program", "mask", "attention", "comm", "wire" },

@@ -16,13 +16,14 @@ local CALLED = {
   ["mosaic.comm.spawn"] = "virtual", ["mosaic.partition.new"] = "partition",
   ["mosaic.partition.of_counts"] = "partition", ["mosaic.strategy.get"] = "strategy",
   ["mosaic.strategy.run"] = "strategy", ["mosaic.manual_seed"] = "generator", ["mosaic.verify"] = "strategy",
+  ["mosaic.strategy.check_inner"] = "strategy", ["mosaic.strategy.volume"] = "strategy",
   ["mosaic.attention.forward"] = "sdpa", ["mosaic.attention.merge_"] = "merge",
 }
 
 --- Names of functions that are content with nothing (or only with options), and with anything at all.
 local NOTHING_IS_FINE = {
   empty = true, zeros = true, ones = true, rand = true, randn = true, generator = true, init = true,
-  barrier = true, counters = true, sendrecv = true, split = true,
+  barrier = true, counters = true, sendrecv = true, split = true, nodes = true,
 }
 local ANYTHING_IS_FINE = {
   collect = true, alone = true, world = true, isa = true, memory = true, reset_peak_memory = true,

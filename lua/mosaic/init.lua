@@ -30,6 +30,7 @@ local MODULES = {
   attend = "mosaic.attend", comm = "mosaic.comm", strategy = "mosaic.strategy",
   KVCache = "mosaic.kv_cache",
   wire = "mosaic.wire", compressed = "mosaic.compressed",
+  rshard = "mosaic.rshard",
   MultiAxisAttention = "mosaic.nn.multi_axis_attention",
   switch = "mosaic.switch",
   verify = "mosaic.verify", rotate = "mosaic.rotate", move = "mosaic.move", placement = "mosaic.placement",

@@ -60,6 +60,21 @@ local function written_out(x, queries)
   return x:expand(shape)
 end
 
+--- The mask for queries that move: change(tensor with a row for each of this rank's queries) moves them.
+function mask_rows.move(mask, queries, change)
+  return with_tensors(mask, function(x) return change(written_out(x, queries)) end)
+end
+
+--- Bytes that keep and bias have for one query.
+function mask_rows.row_bytes(mask)
+  local bytes = 0
+  with_tensors(mask_rows.outline(mask), function(x)
+    bytes = bytes + x:numel() * x:element_size()
+    return x
+  end)
+  return bytes
+end
+
 --- The mask for the queries of all ranks of comm, those of rank 0 first; rows[rank + 1]: how many.
 function mask_rows.gather(comm, mask, rows)
   return with_tensors(mask, function(x)

@@ -159,6 +159,8 @@ end
 --- What a communicator of these ranks (members[i + 1] becomes rank i) will look like to one of them, before
 -- it is split off: it has rank, size and nodes, and cannot send.
 function Comm:preview(members, rank)
+  check.kind("preview", "members", members, "table")
+  check.integer("preview", "rank", rank, 0)
   return setmetatable({ rank = rank, size = #members, members = members, whole = self }, Comm)
 end
 
