@@ -30,6 +30,11 @@ static bool step_is_sound(const mosaic_program *p, const mosaic_program_step *s,
     return s->op != MOSAIC_PROGRAM_LOOKUP || (s->value >= 0 && s->value < p->table_count);
 }
 
+static bool is_written(const mosaic_program *p, int32_t number, const bool *written)
+{
+    return number >= 0 && number < p->registers && written[number];
+}
+
 static bool is_sound(const mosaic_program *p)
 {
     bool written[MOSAIC_PROGRAM_REGISTERS] = {false};
@@ -38,12 +43,10 @@ static bool is_sound(const mosaic_program *p)
         return false;
     for (int i = 0; i < p->count; i++) {
         if (!step_is_sound(p, &p->steps[i], written)) return false;
-        bool opened = i + 1 < p->value_count ||
-                      (p->result >= 0 && p->result < p->registers && p->valid >= 0 &&
-                       p->valid < p->registers && written[p->result] && written[p->valid]);
-        if (!opened) return false;
+        bool complete = is_written(p, p->result, written) && is_written(p, p->valid, written);
+        if (i + 1 == p->value_count && !complete) return false;
     }
-    return p->slope < 0 || (p->slope < p->registers && written[p->slope]);
+    return p->slope < 0 || is_written(p, p->slope, written);
 }
 
 mosaic_status mosaic_program_check(const char *op, const char *name, const mosaic_program *program,
@@ -248,6 +251,7 @@ mosaic_program_extent mosaic_program_extent_of(const mosaic_program *p, const do
         else
             r[s->to] = of_two(s->op, r[s->a], r[s->b]);
     }
+    /* cppcheck-suppress uninitvar ; a program that has been checked writes it */
     interval result = r[p->result];
     if (r[p->valid].low != 1) return MOSAIC_PROGRAM_SOME; /* somebody has to look */
     if (p->slope >= 0) return result.high == -INFINITY ? MOSAIC_PROGRAM_NONE : MOSAIC_PROGRAM_SOME;
