@@ -88,6 +88,18 @@ describe("verify", function()
     assert.same({ max = 0, rms = 0 }, nothing.off)
   end)
 
+  it("takes a layer: output and all gradients, summed over the ranks", function()
+    local layer = mosaic.MultiAxisAttention {
+      embed_dim = 8, num_heads = 2, attention_axis = 2, backend = "ring", dtype = "f64", causal = true,
+    }
+    local found = mosaic.verify(layer, { 2, 13, 3, 8 }, { ranks = 3, quiet = true })
+    assert.is_true(found.ok)
+    assert.equal(6, #found.errors) -- y, dx, two weights, two biases
+    layer.backend = "local" -- attends to its own shard only: not the same layer
+    found = mosaic.verify(layer, { 2, 13, 3, 8 }, { ranks = 3, quiet = true })
+    assert.is_false(found.ok)
+  end)
+
   it("refuses sizes, masks and options that it does not know", function()
     fails("verify: sizes: unknown option 'row', did you mean 'rows'", function()
       mosaic.verify("ring", { row = 5 })

@@ -9,16 +9,19 @@
 -- Prints for every dtype the largest error as a share of the largest value, bytes sent against the strategy's
 -- formula, work and memory of the ranks; returns all that as a table whose `ok` says whether it is within
 -- bounds: f64 1e-12, others twice the error of one rank in the same dtype.
+-- A layer in place of the strategy: see layer.lua.
 -- An approximate strategy is compared with itself on one rank; how far it is from exact attention is printed
 -- too.
 local case = require "mosaic.verify.case"
 local check = require "mosaic.check"
 local comms = require "mosaic.comm"
 local masks = require "mosaic.mask"
+local Module = require "mosaic.nn.module"
 local partition = require "mosaic.partition"
 local report = require "mosaic.verify.report"
 local run = require "mosaic.verify.run"
 local strategy = require "mosaic.strategy"
+local verify_layer = require "mosaic.verify.layer"
 
 local PASSED_ON = { "scale", "dropout", "wire" } -- to attend
 local OPTIONS = { "ranks", "layout", "indices", "mask", "dtypes", "seed", "quiet", unpack(PASSED_ON) }
@@ -120,6 +123,7 @@ local function title(wanted, sizes, options, job, ranks)
 end
 
 local function verify(wanted, sizes, options)
+  if Module.is(wanted) then return verify_layer(wanted, sizes, options) end
   options = check.options("verify", options or {}, OPTIONS)
   wanted, sizes = strategy.get(wanted), case.sizes(sizes or {})
   local world = comms.world()

@@ -42,17 +42,28 @@ local function verdict(fine)
 end
 
 --- found = { title, errors = { { name, dtype, error, bound, ok }, ... }, ranks = { { bytes, predicted,
--- peak, work }, ... }, off = { max, rms } of an answer that is not exact by nature, or nil, balance = the
--- largest share by which work may exceed the mean, or nil }.
+-- peak, work }, ... } or nil, off = { max, rms } of an answer that is not exact by nature, or nil,
+-- balance = the largest share by which work may exceed the mean, or nil }.
 -- Sets found.imbalance, found.bytes_ok, found.balance_ok and found.ok.
 function report.judge(found)
-  local _, most, mean = extremes(found.ranks, "work")
-  found.imbalance = mean > 0 and most / mean - 1 or 0
-  found.bytes_ok = bytes_agree(found.ranks)
+  if found.ranks then
+    local _, most, mean = extremes(found.ranks, "work")
+    found.imbalance = mean > 0 and most / mean - 1 or 0
+    found.bytes_ok = bytes_agree(found.ranks)
+  end
   if found.balance then found.balance_ok = found.imbalance <= found.balance end
   found.ok = found.bytes_ok ~= false and found.balance_ok ~= false
   for _, entry in ipairs(found.errors) do found.ok = found.ok and entry.ok end
   return found
+end
+
+local function add_costs(lines, found)
+  local ranks = found.ranks
+  lines[#lines + 1] = ("  bytes sent by a rank, forward   %s; formula %s  %s"):format(range(ranks, "bytes"),
+    ranks[1].predicted < 0 and "none" or range(ranks, "predicted"), verdict(found.bytes_ok))
+  lines[#lines + 1] = ("  pairs worked on by a rank       %s; the busiest %.1f %% over the mean  %s"):format(
+    range(ranks, "work"), 100 * found.imbalance, verdict(found.balance_ok))
+  lines[#lines + 1] = ("  most bytes held by a rank       %s"):format(range(ranks, "peak"))
 end
 
 function report.text(found)
@@ -65,12 +76,7 @@ function report.text(found)
     lines[#lines + 1] = ("  out differs from exact attention by %.1e of its largest value, rms %.1e"):format(
       found.off.max, found.off.rms)
   end
-  local ranks = found.ranks
-  lines[#lines + 1] = ("  bytes sent by a rank, forward   %s; formula %s  %s"):format(range(ranks, "bytes"),
-    ranks[1].predicted < 0 and "none" or range(ranks, "predicted"), verdict(found.bytes_ok))
-  lines[#lines + 1] = ("  pairs worked on by a rank       %s; the busiest %.1f %% over the mean  %s"):format(
-    range(ranks, "work"), 100 * found.imbalance, verdict(found.balance_ok))
-  lines[#lines + 1] = ("  most bytes held by a rank       %s"):format(range(ranks, "peak"))
+  if found.ranks then add_costs(lines, found) end
   lines[#lines + 1] = found.ok and "  within bounds" or "  OUT OF BOUNDS"
   return table.concat(lines, "\n")
 end
