@@ -1,63 +1,17 @@
 local mosaic = require "mosaic"
 local close = require "spec.support.close"
-local dense = require "spec.support.dense"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
+local support = require "spec.support.layer"
+
+local filled, truth = support.filled, support.truth
 
 local AXES = { "batch", "rows", "features", "embed" }
 
 local function new_layer(options)
   local settings = { embed_dim = 6, num_heads = 2, axes = AXES, attention_axis = "rows", dtype = "f64" }
   for name, value in pairs(options or {}) do settings[name] = value end
-  local layer = mosaic.MultiAxisAttention(settings)
-  local seed = 0
-  for _, p in layer:named_parameters() do
-    seed = seed + 1
-    mosaic.no_grad(function() p:copy_(fill(p.shape, { seed = seed }) * 0.5) end)
-  end
-  return layer
-end
-
---- x W^T + b in plain Lua, row by row.
-local function project(rows, weight, bias)
-  local out = {}
-  for i, row in ipairs(rows) do
-    out[i] = {}
-    for o, w in ipairs(weight) do
-      local sum = bias and bias[o] or 0
-      for c, x in ipairs(row) do sum = sum + x * w[c] end
-      out[i][o] = sum
-    end
-  end
-  return out
-end
-
---- Heads h of channels first..first+heads*d-1 as a (1, heads, n, d) tensor.
-local function heads_of(rows, first, heads, d)
-  local list = {}
-  for h = 0, heads - 1 do
-    for _, row in ipairs(rows) do
-      for c = 0, d - 1 do list[#list + 1] = row[first + h * d + c] end
-    end
-  end
-  return mosaic.tensor(list, { dtype = "f64" }):view(1, heads, #rows, d)
-end
-
---- The layer on one sequence (a list of rows), in plain Lua.
-local function truth(layer, rows, mask)
-  local heads, d, embed = layer.num_heads, layer.head_size, layer.embed_dim
-  local packed = project(rows, layer.in_proj_weight:tolist(), layer.in_proj_bias:tolist())
-  local out = dense.attention(heads_of(packed, 1, heads, d), heads_of(packed, embed + 1, heads, d),
-    heads_of(packed, 2 * embed + 1, heads, d), { mask = mask }).out
-  local joined = {}
-  for i = 1, #rows do
-    joined[i] = {}
-    for c = 1, embed do
-      local h, at = math.floor((c - 1) / d), (c - 1) % d
-      joined[i][c] = out[(h * #rows + i - 1) * d + at + 1]
-    end
-  end
-  return project(joined, layer.out_proj.weight:tolist(), layer.out_proj.bias:tolist())
+  return filled(mosaic.MultiAxisAttention(settings))
 end
 
 describe("MultiAxisAttention", function()

@@ -1,8 +1,9 @@
---- What attention layers along one axis of an N-D tensor have in common: sizes, the axis, projections.
+--- What attention layers along axes of an N-D tensor have in common: sizes, the axes, projections.
 --
--- A layer's init calls set_sizes and make_parameters, its forward project, then what it computes with q, k
--- and v, then finish. Parameters are named and packed as in torch.nn.MultiheadAttention: in_proj_weight
--- (E + 2 E_kv, E) holds [Q; K; V], heads are contiguous slices of d = E / num_heads channels.
+-- A layer's init calls set_sizes and make_parameters, its forward project (or what that is made of), then
+-- what it computes with q, k and v, then finish. Parameters are named and packed as in
+-- torch.nn.MultiheadAttention: in_proj_weight (E + 2 E_kv, E) holds [Q; K; V], heads are contiguous slices
+-- of d = E / num_heads channels.
 local check = require "mosaic.check"
 local class = require "mosaic.class"
 local initial = require "mosaic.nn.initial"
@@ -15,7 +16,7 @@ local parameter = require "mosaic.nn.parameter"
 local AxisAttention = class("AxisAttention", Module)
 
 --- An axis, option `name`, as a number, from a number or one of the names in `axes`.
-local function axis_number(where, name, axis, axes)
+function AxisAttention.axis_number(where, name, axis, axes)
   if axis == 0 then check.axis(where, axis, 1) end
   if type(axis) ~= "string" then return check.integer(where, name, axis) end
   if not axes then check.fail("%s: %s '%s' needs axes = {names}", where, name, axis) end
@@ -38,9 +39,9 @@ local function positive(where, options, name, default)
   return check.integer(where, name, value, 1)
 end
 
---- Reads embed_dim, num_heads, num_kv_heads (num_heads), attention_axis (a number, or a name in `axes`),
--- axes, comm and scale; switch_axis where there is one.
-function AxisAttention:set_sizes(options)
+--- Reads embed_dim, num_heads, num_kv_heads (num_heads), axes, comm and scale, and the axes (a number, or a
+-- name in `axes`) that the options in `names` say, by default attention_axis; switch_axis where there is one.
+function AxisAttention:set_sizes(options, names)
   local where = self.class_name
   self.embed_dim = positive(where, options, "embed_dim")
   self.num_heads = positive(where, options, "num_heads")
@@ -48,11 +49,29 @@ function AxisAttention:set_sizes(options)
   check_heads(where, self.embed_dim, self.num_heads, self.num_kv_heads)
   self.head_size = self.embed_dim / self.num_heads
   self.axes = options.axes
-  self.attention_axis = axis_number(where, "attention_axis", options.attention_axis, options.axes)
+  for _, name in ipairs(names or { "attention_axis" }) do
+    self[name] = AxisAttention.axis_number(where, name, options[name], options.axes)
+  end
   if options.switch_axis ~= nil then
-    self.switch_axis = axis_number(where, "switch_axis", options.switch_axis, options.axes)
+    self.switch_axis = AxisAttention.axis_number(where, "switch_axis", options.switch_axis, options.axes)
   end
   self.comm, self.scale = options.comm, options.scale
+end
+
+--- Reads causal (false).
+function AxisAttention:set_causal(options)
+  self.causal = options.causal or false
+  if type(self.causal) ~= "boolean" then
+    check.fail("%s: causal must be true or false, got %s", self.class_name, check.show(self.causal))
+  end
+end
+
+--- The mask of one call: the layer's own and the caller's.
+function AxisAttention:mask_of(options)
+  local mask = {}
+  for name, value in pairs(options.mask or {}) do mask[name] = value end
+  if self.causal then mask.causal = true end
+  return mask
 end
 
 --- Makes the projections; options: bias (true), dtype, device, generator.
@@ -69,34 +88,51 @@ function AxisAttention:make_parameters(options)
   initial.zeros_(self.out_proj.bias)
 end
 
---- x as (before, n, after, embed): every N-D tensor is that, seen from one axis.
-function AxisAttention:fold(x)
+--- Which axis of x, from 1, the option `name` means; axes: the names of x's axes, where they have any.
+function AxisAttention:axis_in(x, name, axes)
   local where = self.class_name
   operand(where, "the input", x)
-  local shape = x.shape
-  if self.axes and #self.axes ~= #shape then
-    check.fail("%s: %s has not the axes {%s}", where, x:describe(), table.concat(self.axes, ", "))
+  if axes and #axes ~= x.ndim then
+    check.fail("%s: %s has not the axes {%s}", where, x:describe(), table.concat(axes, ", "))
   end
-  local axis = check.axis(where, self.attention_axis, #shape) + 1
-  if axis == #shape then
-    check.fail("%s: attention_axis %d of %s is the embedding", where, axis, x:describe())
-  elseif shape[#shape] ~= self.embed_dim then
+  local axis = check.axis(where, self[name], x.ndim) + 1
+  if axis == x.ndim then
+    check.fail("%s: %s %d of %s is the embedding", where, name, axis, x:describe())
+  elseif x:size(-1) ~= self.embed_dim then
     check.fail("%s: the last axis of %s is not embed_dim %d", where, x:describe(), self.embed_dim)
   end
+  return axis
+end
+
+--- x as (before, n, after, embed): every N-D tensor is that, seen from one axis, here that of `name`.
+function AxisAttention:fold(x, name)
+  local axis, shape = self:axis_in(x, name or "attention_axis", self.axes), x.shape
   local before, after = 1, 1
   for i = 1, axis - 1 do before = before * shape[i] end
   for i = axis + 1, #shape - 1 do after = after * shape[i] end
   return before, shape[axis], after
 end
 
---- q, k, v (before, after, heads, n, d) of x: views of one product.
-function AxisAttention:project(x)
-  local before, n, after = self:fold(x)
+--- The heads `from` to `to` among all of [Q; K; V], (before, after, heads, n, d), for x (before, n, after).
+function AxisAttention:heads(x, from, to, before, n, after)
+  local weight, bias, d = self.in_proj_weight, self.in_proj_bias, self.head_size
+  local first, count = (from - 1) * d + 1, to - from + 1
+  if count * d < weight:size(1) then
+    weight, bias = weight:narrow(1, first, count * d), bias and bias:narrow(1, first, count * d)
+  end
+  return linear(x, weight, bias):view(before, n, after, count, d):permute(1, 3, 4, 2, 5)
+end
+
+--- q, k, v (before, after, heads, n, d) of x, which is (before, n, after, embed): views of one product.
+function AxisAttention:project_folded(x, before, n, after)
   local heads, kv_heads = self.num_heads, self.num_kv_heads
-  local packed = linear(x, self.in_proj_weight, self.in_proj_bias)
-    :view(before, n, after, heads + 2 * kv_heads, self.head_size)
-    :permute(1, 3, 4, 2, 5)
+  local packed = self:heads(x, 1, heads + 2 * kv_heads, before, n, after)
   return unpack(packed:split({ heads, kv_heads, kv_heads }, 3))
+end
+
+--- q, k, v (before, after, heads, n, d) along the axis of the option `name`, by default attention_axis.
+function AxisAttention:project(x, name)
+  return self:project_folded(x, self:fold(x, name))
 end
 
 --- The layer's result for x from that of its heads, out (before, after, heads, n, d).

@@ -31,15 +31,16 @@ local CACHE_OPTIONS = { "batch", "comm", "capacity", "dtype", "layout", "block_s
 
 --- The backend is a strategy, or "switch" with its axis.
 local function check_backend(self, options)
+  local where = self.class_name
   if self.backend ~= "switch" then
     strategy.get(self.backend)
     for _, name in ipairs { "switch_axis", "stay" } do
-      if options[name] ~= nil then check.fail("MultiAxisAttention: %s is for backend 'switch'", name) end
+      if options[name] ~= nil then check.fail("%s: %s is for backend 'switch'", where, name) end
     end
   elseif not options.switch_axis then
-    check.fail "MultiAxisAttention: backend 'switch' needs switch_axis, the axis to be sharded meanwhile"
+    check.fail("%s: backend 'switch' needs switch_axis, the axis to be sharded meanwhile", where)
   end
-  self.stay = check.option("MultiAxisAttention", options, "stay", "boolean", false)
+  self.stay = check.option(where, options, "stay", "boolean", false)
 end
 
 --- options: embed_dim, num_heads and attention_axis (number, or a name in `axes`) are required.
@@ -48,23 +49,13 @@ end
 -- keys and values travel in (mosaic.wire); causal; bias (true); num_kv_heads (num_heads); scale
 -- (1/sqrt(d)); dtype, device, generator for the parameters.
 function MultiAxisAttention:init(options)
-  check.options("MultiAxisAttention", options, OPTIONS)
+  check.options(self.class_name, options, OPTIONS)
   self:set_sizes(options)
-  self.backend, self.causal = options.backend or "local", options.causal or false
+  self:set_causal(options)
+  self.backend = options.backend or "local"
   check_backend(self, options)
-  if type(self.causal) ~= "boolean" then
-    check.fail("MultiAxisAttention: causal must be true or false, got %s", check.show(self.causal))
-  end
   self.layout, self.indices, self.wire = options.layout, options.indices, options.wire
   self:make_parameters(options)
-end
-
---- The mask of this call: the layer's own and the caller's.
-function MultiAxisAttention:mask_of(options)
-  local mask = {}
-  for name, value in pairs(options.mask or {}) do mask[name] = value end
-  if self.causal then mask.causal = true end
-  return mask
 end
 
 --- A K/V cache for this layer's keys and values. options: batch (the product of all other axes), mask
@@ -73,7 +64,7 @@ function MultiAxisAttention:kv_cache(options)
   local settings = {
     comm = self.comm, dtype = self.in_proj_weight.dtype, device = self.in_proj_weight.device,
   }
-  for name, value in pairs(check.options("MultiAxisAttention: kv_cache", options or {}, CACHE_OPTIONS)) do
+  for name, value in pairs(check.options(self.class_name .. ": kv_cache", options or {}, CACHE_OPTIONS)) do
     settings[name] = value
   end
   settings.kv_heads, settings.head_size, settings.scale = self.num_kv_heads, self.head_size, self.scale
@@ -84,7 +75,7 @@ end
 --- Adds the keys and values of the newest rows to a cache and attends with their queries;
 -- q, k, v (before, after, heads, n, d).
 local function decode(layer, q, k, v, options)
-  if options.mask then check.fail "MultiAxisAttention: forward: the mask of a cache is its own" end
+  if options.mask then check.fail("%s: forward: the mask of a cache is its own", layer.class_name) end
   local cache, shape = options.cache, q.shape
   local function flat(t) return t:flatten(1, 2):to(cache.dtype) end
   cache:append(flat(k), flat(v),
@@ -105,7 +96,7 @@ end
 -- options.cache: what self:kv_cache{} gave; x holds the newest rows alone, which join it, whole on every
 -- rank or, with `sharded`, this rank's (a long prompt).
 function MultiAxisAttention:forward(x, options)
-  options = check.options("MultiAxisAttention: forward", options or {}, { "mask", "cache", "sharded" })
+  options = check.options(self.class_name .. ": forward", options or {}, { "mask", "cache", "sharded" })
   if options.cache then
     local q, k, v = self:project(x)
     return self:finish(decode(self, q, k, v, options), x)
