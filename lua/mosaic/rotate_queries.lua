@@ -90,6 +90,12 @@ function Journey:visit(step, owner, block, like, find, join)
   free(follower)
 end
 
+--- Waits for what was sent in the step before: nobody runs so far ahead that unread messages pile up.
+function Journey:settle()
+  for _, request in ipairs(self.sent_before or {}) do request:wait() end
+  self.sent, self.sent_before = {}, self.sent
+end
+
 --- Sends all blocks round. find(owner, block) gives what this rank has to say about a block, a list of
 -- tensors; join(a, b) joins two such lists in a. Returns everyone's about this rank's own block.
 function Journey:travel(own, find, join)
@@ -109,9 +115,10 @@ function Journey:travel(own, find, join)
       free(block)
     end
     block = arriving and arriving()
+    self:settle()
   end
   if home then join(mine, home()) end
-  for _, request in ipairs(self.sent) do request:wait() end
+  self:settle()
   return mine
 end
 
