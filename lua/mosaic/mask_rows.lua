@@ -17,12 +17,13 @@ local function narrow(x, axis, first, count)
   return varies(x, axis) and x:narrow(axis, first, count) or x
 end
 
---- The mask with another keep and bias: change(tensor).
+--- The mask with another keep and bias: change(tensor), in this order: it may send, and the order of pairs
+-- is another one in every process.
 local function with_tensors(mask, change)
   local changed = {}
-  for name, value in pairs(mask) do
-    local moves = (name == "keep" or name == "bias") and Tensor.is(value)
-    changed[name] = moves and change(value) or value
+  for name, value in pairs(mask) do changed[name] = value end
+  for _, name in ipairs { "keep", "bias" } do
+    if Tensor.is(mask[name]) then changed[name] = change(mask[name]) end
   end
   return changed
 end
