@@ -4,7 +4,7 @@
 local LAYERS = {
   { "ffi", "state", "class", "nearest", "heap", "check", "clock", "terminal", "runtime", "numbers",
     "work" },
-  { "partition", "mesh", "placement", "visibility", "course", "folder", "tiers",
+  { "balance", "partition", "mesh", "placement", "visibility", "course", "folder", "tiers",
     "rshard" },
   { "tensor" },
   { "autograd" },

@@ -10,7 +10,8 @@ against the strategy's formula, work and memory of the ranks. Exit status 1: som
   --rows N        queries (default 257)          --key-rows N    keys (default: as many)
   --heads H       (default 4)                    --kv-heads H    (default: as many)
   --head-size D   (default 16)                   --batch B       (default 1)
-  --layout L      contiguous, zigzag or striped (default: zigzag for causal masks, else contiguous)
+  --layout L      contiguous, zigzag, striped, or documents, which balances those of the mask
+                  (default: zigzag for causal masks, else contiguous)
   --mask M        causal,window=LEFT:RIGHT,prefix=T,documents=N,alibi,keep,bias: any of them, with commas
   --dtype T       f64,f32,bf16,f16: any of them, with commas (default f64,f32)
   --wire W        bf16, fp8 or int8: how keys and values travel

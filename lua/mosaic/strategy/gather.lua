@@ -58,6 +58,7 @@ end
 
 return {
   options = { "slices" },
+  balanced = true,
 
   check = function(plan, sizes)
     local slices = check.integer("gather", "slices", plan.options.slices or 1, 1)

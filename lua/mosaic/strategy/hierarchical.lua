@@ -81,6 +81,10 @@ end
 
 return {
   options = { "intra_node_size", "nodes", "probe", "intra_node_strategy", "inter_node_strategy" },
+  balanced = function(options)
+    local inner = strategy.get(options.intra_node_strategy or "local").body.balanced
+    return inner == nil or inner == true -- rows stay at home
+  end,
   attend = attend,
   backward = backward,
   volume = volume,

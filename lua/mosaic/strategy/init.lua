@@ -12,6 +12,8 @@
 --   check(plan, sizes)                        fails where it cannot be exact: arithmetic on what all
 --                                             ranks know, so all fail, before the first message
 --   volume(plan, sizes) -> bytes              what this rank sends forward
+--   balanced = true                           equal shares of the rows are equal work (or a function of
+--                                             the options that says so)
 --   approximate = "why"                       absent: equal to one rank
 --   reference(queries, keys, options)         optional: a strategy that computes on one rank what ranks with
 --                                             these rows do, where that depends on the ranks

@@ -64,6 +64,7 @@ end
 
 return {
   options = { "mesh_shape" },
+  balanced = true,
 
   check = function(plan)
     local shape, ranks = plan.options.mesh_shape, plan.comm.size

@@ -38,6 +38,7 @@ end
 
 return {
   options = { "directions", "pass" },
+  balanced = true,
 
   check = function(plan, sizes)
     local directions = plan.options.directions

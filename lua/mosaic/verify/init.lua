@@ -3,7 +3,8 @@
 --   mosaic.verify("mesh2d", { rows = 1001, heads = 4 }, { ranks = 6, mask = "causal", layout = "zigzag" })
 --
 -- strategy: whatever names one. sizes: batch, heads, kv_heads, rows, key_rows, head_size (see case.lua).
--- options: ranks (virtual ones; default: the job's ranks when there are several, else 4), layout and indices,
+-- options: ranks (virtual ones; default: the job's ranks when there are several, else 4), layout (also
+-- "documents", which balances the mask's documents) and indices,
 -- mask (text, see case.lua, or a mask for all rows), dtypes ({"f64", "f32"}), seed (1), quiet (false), and
 -- what else mosaic.attend takes.
 -- Prints for every dtype the largest error as a share of the largest value, bytes sent against the strategy's
@@ -12,6 +13,7 @@
 -- A layer in place of the strategy: see layer.lua.
 -- An approximate strategy is compared with itself on one rank; how far it is from exact attention is printed
 -- too.
+local balance = require "mosaic.balance"
 local case = require "mosaic.verify.case"
 local check = require "mosaic.check"
 local comms = require "mosaic.comm"
@@ -25,7 +27,7 @@ local verify_layer = require "mosaic.verify.layer"
 
 local PASSED_ON = { "scale", "dropout", "wire" } -- to attend
 local OPTIONS = { "ranks", "layout", "indices", "mask", "dtypes", "seed", "quiet", unpack(PASSED_ON) }
-local BALANCED = { zigzag = 0.03, striped = 0.03, documents = 0.05 }
+local BALANCED = { zigzag = 0.03, striped = 0.03 }
 local FEW_ROWS = 64 -- for each rank: below, single rows decide the balance
 
 --- Largest magnitude of each tensor of an answer; 1 for an empty one.
@@ -45,10 +47,32 @@ local function compare(got, want)
   return errors
 end
 
---- The balance that a layout promises for a mask; nil where it promises nothing.
+--- The balance that layout and strategy promise for a mask; nil where they promise nothing.
 local function balance_of(job, ranks)
-  if job.queries.rows < FEW_ROWS * ranks or not (job.mask.causal or job.mask.documents) then return nil end
-  return job.balanced and BALANCED[job.queries.layout] or nil
+  local balanced = job.strategy.body.balanced
+  if type(balanced) == "function" then balanced = balanced(job.strategy.options) end
+  local mask = job.mask
+  if not balanced or job.queries.rows < FEW_ROWS * ranks then return nil end
+  if mask.documents then return job.documents_balanced and 0.05 or nil end
+  return mask.causal and BALANCED[job.queries.layout]
+end
+
+--- Lengths of the documents that follow each other in a list of ids.
+local function lengths_of(ids)
+  local lengths, last = {}, nil
+  for _, id in ipairs(ids:flat()) do
+    if id ~= last then lengths[#lengths + 1] = 0 end
+    lengths[#lengths], last = lengths[#lengths] + 1, id
+  end
+  return lengths
+end
+
+--- Index lists for layout "documents": the balanced ones of the mask's documents.
+local function balanced_indices(mask, sizes, ranks)
+  if not mask.documents or sizes.rows ~= sizes.key_rows then
+    check.fail "verify: layout 'documents' needs mask documents, and as many keys as queries"
+  end
+  return balance.documents(lengths_of(mask.documents.q), ranks, { causal = mask.causal })
 end
 
 local ORDER = { "out", "lse", "dq", "dk", "dv", "dbias" }
@@ -86,14 +110,18 @@ end
 
 local function new_job(wanted, sizes, options, ranks)
   local mask = type(options.mask) == "table" and options.mask or case.mask(options.mask, sizes)
-  local layout = options.layout or options.indices and "indices" or mask.causal and "zigzag" or "contiguous"
+  mask = masks.normal("verify", mask)
+  local indices, by_documents = options.indices, options.layout == "documents"
+  if by_documents then indices = balanced_indices(mask, sizes, ranks) end
+  local layout = not by_documents and options.layout or indices and "indices"
+    or mask.causal and "zigzag" or "contiguous"
   local function placed(rows)
-    return partition.new { layout = layout, rows = rows, ranks = ranks, indices = options.indices }
+    return partition.new { layout = layout, rows = rows, ranks = ranks, indices = indices }
   end
   local job = {
-    tensors = case.tensors(sizes, options.seed or 1), mask = masks.normal("verify", mask), strategy = wanted,
-    queries = placed(sizes.rows), keys = placed(sizes.key_rows), options = { indices = options.indices },
-    balanced = wanted.body.balanced ~= false,
+    tensors = case.tensors(sizes, options.seed or 1), mask = mask, strategy = wanted,
+    queries = placed(sizes.rows), keys = placed(sizes.key_rows), options = { indices = indices },
+    documents_balanced = by_documents,
   }
   job.truth_strategy = truth_strategy(wanted, job)
   for _, name in ipairs(PASSED_ON) do job.options[name] = options[name] end
