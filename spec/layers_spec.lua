@@ -4,8 +4,7 @@
 local LAYERS = {
   { "ffi", "state", "class", "nearest", "heap", "check", "clock", "terminal", "runtime", "numbers",
     "work" },
-  { "balance", "partition", "mesh", "placement", "visibility", "course", "folder", "tiers",
-    "rshard" },
+  { "balance", "partition", "mesh", "placement", "visibility", "course", "folder", "tiers" },
   { "tensor" },
   { "autograd" },
   { "program", "mask", "attention", "comm", "wire" },
@@ -13,7 +12,7 @@ local LAYERS = {
   { "tile", "traffic", "slices", "exchange", "batch_split", "rotate_queries",
     "plan", "strategy", "partial", "rotate", "move", "infini",
     "mask_rows", "head_split", "pool",
-    "hierarchy" },
+    "hierarchy", "rshard" },
   { "attend", "parallel", "compressed", "switch", "kv_cache" },
   { "data" },
   { "nn", "optim" },

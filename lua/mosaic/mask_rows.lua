@@ -83,17 +83,21 @@ function mask_rows.gather(comm, mask, rows)
   end)
 end
 
---- The same for a backward by hand: the gathered mask, whose bias has an edge where any rank wants its
--- gradient, and a function from that bias's gradient to this rank's share (nil: not wanted here).
-function mask_rows.gather_again(comm, mask, rows, wants)
+--- A mask that moves once more, for a backward by hand: move(mask), whose bias has an edge where any rank
+-- wants its gradient, and a function from that bias's gradient to this rank's share (nil: not wanted here).
+function mask_rows.again(mask, wants, move)
   local own = {}
   for name, value in pairs(mask) do own[name] = value end
   own.bias = mask.bias and mask.bias:detach():requires_grad_(wants)
-  local gathered = tape.with_recording(true, mask_rows.gather, comm, own, rows)
-  return gathered, function(dbias)
-    tape.backward({ gathered.bias }, { dbias })
+  local moved = tape.with_recording(true, move, own)
+  return moved, function(dbias)
+    tape.backward({ moved.bias }, { dbias })
     return own.bias.grad
   end
+end
+
+function mask_rows.gather_again(comm, mask, rows, wants)
+  return mask_rows.again(mask, wants, function(own) return mask_rows.gather(comm, own, rows) end)
 end
 
 --- The mask for the queries of all ranks of comm, but only this rank's part of an axis: parts[rank + 1]

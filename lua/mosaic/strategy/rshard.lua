@@ -13,14 +13,14 @@
 --   ranks       the rank of node (1,1), (1,2), ...; default: dealt evenly
 -- Which sets tell what: mosaic.rshard.report.
 local attention = require "mosaic.attention"
-local comms = require "mosaic.comm"
+local blocks = require "mosaic.rshard.blocks"
 local create = require "mosaic.tensor.create"
 local cut_sets = require "mosaic.rshard.cut"
 local Deal = require "mosaic.rshard.deal"
-local cat = require "mosaic.tensor.join".cat
+local cat = require("mosaic.tensor.join").cat
 local mask_rows = require "mosaic.mask_rows"
 local move = require "mosaic.move"
-local Placement = require "mosaic.placement"
+local partial = require "mosaic.partial"
 local roles = require "mosaic.rshard.roles"
 local wire = require "mosaic.wire"
 
@@ -30,29 +30,6 @@ local function cut(plan)
   local compute = o.compute or size
   local queries, keys = cut_sets(plan, o, compute < size and size - compute or size)
   return queries, keys, roles.nodes(size, queries.ranks, compute, o.ranks)
-end
-
---- out, lse of one query set against this rank's share of the keys.
-local function work(block, q, k, v, plan)
-  local out, lse
-  q = q:narrow(-2, block.first, block.count)
-  plan = plan:with {
-    comm = comms.alone(), queries = Placement { block.pieces },
-    mask = mask_rows.part(plan.mask, -2, block.first, block.count),
-  }
-  for _, run in ipairs(block.runs) do
-    local o, l = attention.sdpa(q, k:narrow(-2, run.first, run.count), v:narrow(-2, run.first, run.count),
-      plan:with { keys = Placement { run.pieces } }:block(0))
-    if out then out, lse = attention.merge(out, lse, o, l) else out, lse = o, l end
-  end
-  return out, lse
-end
-
---- Partial results of all of this rank's query sets, one after the other.
-local function work_all(dealt, q, k, v, plan)
-  local outs, lses = {}, {}
-  for i, block in ipairs(dealt.blocks) do outs[i], lses[i] = work(block, q, k, v, plan) end
-  return cat(outs, -2), cat(lses, -1)
 end
 
 --- The owner's result from all partial results of its rows.
@@ -70,14 +47,38 @@ local function merge(out, lse, dealt)
   return cat(outs, -2):index_select(-2, order), cat(lses, -1):index_select(-1, order)
 end
 
-local function attend(comm, q, k, v, plan)
+--- The deal, and what moves queries and keys to the ranks that work on them.
+local function arrange(comm, plan)
   local dealt = Deal(plan, cut(plan))
-  local function queries(x) return move(comm, x, -2, plan.queries, dealt.queries) end
+  local function queries(x, axis) return move(comm, x, axis or -2, plan.queries, dealt.queries) end
   local function keys(x) return move(comm, x, -2, plan.keys, dealt.keys, plan.wire) end
-  local mask = mask_rows.move(plan.mask, q:size(-2), queries)
-  local out, lse = work_all(dealt, queries(q), keys(k), keys(v), plan:with { mask = mask })
+  local function mask_of(mask) return mask_rows.move(mask, plan.queries:count(comm.rank), queries) end
+  return dealt, queries, keys, mask_of
+end
+
+local function forward(comm, q, k, v, plan)
+  local dealt, queries, keys, mask_of = arrange(comm, plan)
+  local there = plan:with { mask = mask_of(plan.mask) }
+  local out, lse = blocks.forward(dealt.blocks, queries(q), keys(k), keys(v), there)
   out, lse = move(comm, out, -2, dealt.have, dealt.want), move(comm, lse, -1, dealt.have, dealt.want)
   return merge(out, lse, dealt)
+end
+
+local function backward(comm, q, k, v, plan, g)
+  local dealt, queries, keys, mask_of = arrange(comm, plan)
+  local mask, bias_home = mask_rows.again(plan.mask, g.dbias ~= nil, mask_of)
+  local there = queries(q)
+  local sums = {
+    dout = queries(g.dout), lse = queries(g.lse, -1), delta = queries(g.delta, -1),
+    dq = there:zeros_like { dtype = g.dq.dtype },
+    dbias = mask.bias and mask.bias.edge and mask.bias:zeros_like { dtype = g.dq.dtype },
+  }
+  local dk, dv = blocks.backward(dealt.blocks, there, keys(k), keys(v), plan:with { mask = mask }, sums)
+  g.dq:add_(move.back(comm, sums.dq, -2, plan.queries, dealt.queries))
+  local dbias = sums.dbias and bias_home(sums.dbias)
+  if dbias then g.dbias:add_(dbias) end
+  local function home(x) return move.back(comm, x, -2, plan.keys, dealt.keys) end
+  return home(dk), home(dv)
 end
 
 local function volume(plan, sizes)
@@ -91,7 +92,8 @@ end
 
 return {
   options = { "beta", "tokens", "attention", "compute", "ranks" },
-  attend = attend,
+  attend = partial.recorded("rshard", forward, backward),
+  backward = backward,
   volume = volume,
 
   check = function(plan)
