@@ -32,7 +32,9 @@ describe("hierarchical", function()
       { ranks = { 7, 8 }, lengths = { 17 }, layouts = { "zigzag" } })
     contract(it, hierarchical(4, hierarchical(2, "local", "gather")),
       { ranks = { 8 }, lengths = { 13 }, layouts = { "striped" }, masks = {
-        bias = function(rows) return { causal = true, bias = fill({ 2, rows, rows }, { seed = 6 }) } end,
+        bias = function(rows, heads)
+          return { causal = true, bias = fill({ heads, rows, rows }, { seed = 6 }) }
+        end,
       } })
   end)
   odd_masks(it, hierarchical(2, "heads"), { ranks = { 4 } })

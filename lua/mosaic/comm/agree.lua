@@ -158,9 +158,10 @@ function Comm:split(color, key, options)
     color or -1, key)
   state.current.splitting = request
   if options.async then return request end
-  local sent = self:bytes_sent()
+  local function sent() return self:counters("all_gather").bytes_sent end -- other messages may be under way
+  local before = sent()
   local result = request:wait()
-  state.current.agreed_bytes = state.current.agreed_bytes + self:bytes_sent() - sent
+  state.current.agreed_bytes = state.current.agreed_bytes + sent() - before
   return result
 end
 
