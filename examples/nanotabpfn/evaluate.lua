@@ -18,7 +18,7 @@ local OPTIONS = {
   { "target", "target", "the column with the labels" },
   { "seed", 0, "of the split", integer = 0 },
   { "json", "", "file to write the figures to" },
-  { "backend", "ring", "how attention over the rows is shared" },
+  { "strategy", "ring", "how attention over the rows is shared" },
 }
 
 local BASELINES = {
@@ -68,8 +68,8 @@ end
 
 --- { { name, auc, accuracy }, ... }, the model first; what is printed and written.
 local function compare(o)
-  options.check_backend(o.backend)
-  local model = model_file.load(o.model, { backend = o.backend }):eval()
+  options.check_strategy(o.strategy)
+  local model = model_file.load(o.model, { backend = o.strategy }):eval()
   local x, y, train_rows, labels = read(o)
   local classes = labels:count()
   labels:check_fit(o.data, model.sizes.num_outputs)

@@ -8,6 +8,9 @@
 -- ranks, any number on each. Rows 1..train_rows of the whole table are the train rows; labels of the
 -- others are not looked at. Every cell becomes an embedding; blocks of attention between the columns of a
 -- row and between the rows of a column mix them; the target cells of the test rows are decoded.
+-- backend: the strategy of the attention between rows, which the ranks share, or "switch"; or one for each
+-- axis, { rows = "ring", columns = "heads" }. The columns are whole ("local") unless they have a strategy:
+-- then the cells are sharded by columns for that attention, and by rows again after it.
 -- Parameters have the names of the published state dict.
 local mosaic = require "mosaic"
 local statistics = require "nanotabpfn.statistics"
@@ -48,27 +51,42 @@ end
 --- Attention between columns, attention between rows, MLP; each added and normalised.
 local Block = class("Block", nn.Module)
 
-local function attention(options, axis, backend)
+local function attention(options, axis, layout)
+  local backend = options.backend[axis]
   return mosaic.MultiAxisAttention {
     embed_dim = options.embed_dim, num_heads = options.num_heads, axes = AXES, attention_axis = axis,
-    backend = backend, layout = options.layout, comm = options.comm,
+    backend = backend, layout = layout, comm = options.comm,
     switch_axis = backend == "switch" and "columns" or nil,
     dtype = options.dtype, generator = options.generator,
   }
 end
 
 function Block:init(options)
-  self.self_attention_between_features = attention(options, "columns", "local")
-  self.self_attention_between_datapoints = attention(options, "rows", options.backend)
+  self.self_attention_between_features = attention(options, "columns", "contiguous")
+  self.self_attention_between_datapoints = attention(options, "rows", options.layout)
+  self.comm, self.layout = options.comm, options.layout
+  self.shares_columns = options.backend.columns ~= "local"
   self.linear1 = linear(options, options.embed_dim, options.mlp_hidden)
   self.linear2 = linear(options, options.mlp_hidden, options.embed_dim)
   for i = 1, 3 do self["norm" .. i] = nn.LayerNorm { features = options.embed_dim, dtype = options.dtype } end
 end
 
+--- Attention between the columns of x, whose rows are shared.
+function Block:between_columns(x)
+  local attend, comm = self.self_attention_between_features, self.comm
+  if not self.shares_columns then return attend(x) end
+  local by_columns, counts = mosaic.switch(x, 2, 3, {
+    comm = comm, from_layout = self.layout, to_layout = "contiguous",
+  })
+  return (mosaic.switch(attend(by_columns), 3, 2, {
+    comm = comm, from_layout = "contiguous", to_layout = self.layout, to_counts = counts,
+  }))
+end
+
 --- x (B, rows, C, E); every row sees the rows 1..train_rows only. With `target_only` the result is the
 -- last column alone, (B, rows, 1, E): from the columns' attention on, nothing depends on the others.
 function Block:forward(x, train_rows, target_only)
-  x = x + self.self_attention_between_features(x)
+  x = x + self:between_columns(x)
   if target_only then x = x:narrow(3, x:size(3), 1) end
   x = self.norm1(x)
   x = self.norm2(x + self.self_attention_between_datapoints(x, { mask = { prefix = train_rows } }))
@@ -84,14 +102,23 @@ local OPTIONS = {
 
 local SIZES = { embed_dim = 96, num_heads = 4, mlp_hidden = 192, num_layers = 3, num_outputs = 2 }
 
+--- The backend of each axis.
+local function backends_of(backend)
+  local per_axis = type(backend) == "table" and backend[1] == nil and backend.body == nil
+  local given = per_axis and check.options("NanoTabPFN: backend", backend, { "rows", "columns" })
+    or { rows = backend }
+  return { rows = given.rows or "local", columns = given.columns or "local" }
+end
+
 --- All options have defaults: the published size (356,066 parameters), one rank.
 function NanoTabPFN:init(options)
   options = check.options("NanoTabPFN", options or {}, OPTIONS)
-  self.backend, self.layout = options.backend or "local", options.layout or "contiguous"
-  self.comm = options.comm
+  local backend = backends_of(options.backend)
+  self.backend, self.layout = backend.rows, options.layout or "contiguous"
+  self.comm = self.backend == "local" and mosaic.comm.alone() or options.comm
   local parts = {
     dtype = options.dtype, generator = options.generator,
-    backend = self.backend, layout = self.layout, comm = self.comm,
+    backend = backend, layout = self.layout, comm = self.comm,
   }
   self.sizes = {}
   for name, default in pairs(SIZES) do
@@ -106,7 +133,6 @@ end
 
 --- The ranks that share the rows: this one alone with the local backend, else all unless `comm` was given.
 function NanoTabPFN:communicator()
-  if self.backend == "local" then return mosaic.comm.alone() end
   return self.comm or mosaic.comm.world()
 end
 

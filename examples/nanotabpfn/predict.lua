@@ -18,7 +18,7 @@ local OPTIONS = {
   { "target", options.REQUIRED, "the column with the labels" },
   { "out", options.REQUIRED, "CSV file to write" },
   { "impute", "", "mean: fill missing cells with the mean of the train rows" },
-  { "backend", "ring", "how attention over the rows is shared" },
+  { "strategy", "ring", "how attention over the rows is shared" },
 }
 
 --- The columns of the result: the label, and a probability for each class.
@@ -35,9 +35,9 @@ local function result_columns(probabilities, labels, target)
 end
 
 local function predict(o)
-  options.check_backend(o.backend)
+  options.check_strategy(o.strategy)
   if o.impute ~= "" then mosaic.check.one_of("--impute", "method", o.impute, { "mean" }) end
-  local model = model_file.load(o.model, { backend = o.backend }):eval()
+  local model = model_file.load(o.model, { backend = o.strategy }):eval()
   local comm = model:communicator()
   local x, y, facts = dataset.read {
     comm = comm, train = o.train, test = o.test, target = o.target, outputs = model.sizes.num_outputs,

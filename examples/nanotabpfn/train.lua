@@ -24,7 +24,8 @@ local OPTIONS = {
   { "lr", 4e-3, "learning rate", above = 0 },
   { "clip", 1.0, "largest norm of the gradient", above = 0 },
   { "seed", 0, "of the first weights and of the tables", integer = 0 },
-  { "backend", "ring", "how attention over the rows is shared: a strategy, switch, or local on one rank" },
+  { "strategy", "ring", "of attention over the rows: any by name, or local on one rank" },
+  { "column-strategy", "local", "of attention over the columns, which are sharded for it; local: whole" },
   { "dtype", "f32", "of the weights: f32 or f64" },
   { "held-out", 0, "generated tables to measure on besides, 200 are steady", integer = 0 },
   { "every", 100, "steps from one measurement, and saved model, to the next", integer = 1 },
@@ -35,7 +36,7 @@ local OPTIONS = {
 local function make_model(o)
   return NanoTabPFN {
     embed_dim = o.embed_dim, num_heads = o.num_heads, mlp_hidden = o.mlp_hidden, num_layers = o.num_layers,
-    num_outputs = o.classes, backend = o.backend, dtype = o.dtype,
+    num_outputs = o.classes, backend = { rows = o.strategy, columns = o.column_strategy }, dtype = o.dtype,
     generator = mosaic.generator(o.seed),
   }
 end
@@ -77,7 +78,7 @@ local function make_trainer(o)
 end
 
 local function train(o)
-  options.check_backend(o.backend)
+  options.check_strategy(o.strategy)
   local trainer = make_trainer(o)
   local comm = trainer.comm
   if comm.rank == 0 then mosaic.data.make_folder(o.out) end

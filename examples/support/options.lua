@@ -95,10 +95,10 @@ function options.parse(program, purpose, list, words)
 end
 
 --- Fails where several ranks would each do the whole work, and write the same files.
-function options.check_backend(backend)
+function options.check_strategy(strategy)
   local size = mosaic.comm.world().size
-  if backend == "local" and size > 1 then
-    fail("--backend local is for one rank, not %d: start one, or share the rows with --backend ring", size)
+  if strategy == "local" and size > 1 then
+    fail("--strategy local is for one rank, not %d: start one, or share the rows with --strategy ring", size)
   end
 end
 

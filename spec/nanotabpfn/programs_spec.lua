@@ -127,7 +127,7 @@ describe("the nanoTabPFN programs", function()
       ["--tables 2.5"] = "--tables: expected an integer from 1 to 4095, got '2.5'",
       ["--tables 4096"] = "--tables: expected an integer from 1 to 4095, got '4096'",
       ["--steps 0"] = "--steps: expected an integer from 1 to 2097151, got '0'",
-      ["--backend local"] = "--backend local is for one rank, not 2",
+      ["--strategy local"] = "--strategy local is for one rank, not 2",
     } do
       local folder = files.path "refused"
       local result = program(("--virtual 2 %strain.lua --out %s %s"):format(FOLDER, folder, words))
@@ -141,9 +141,9 @@ describe("the nanoTabPFN programs", function()
     for _, rest in ipairs {
       "evaluate.lua --model m --data d", "predict.lua --model m --train a --test b --target t --out p",
     } do
-      local result = program("--virtual 3 " .. FOLDER .. rest .. " --backend local")
+      local result = program("--virtual 3 " .. FOLDER .. rest .. " --strategy local")
       assert.equal(1, result.status)
-      assert.truthy(result.err:find("--backend local is for one rank, not 3", 1, true), result.err)
+      assert.truthy(result.err:find("--strategy local is for one rank, not 3", 1, true), result.err)
     end
   end)
 

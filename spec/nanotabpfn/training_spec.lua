@@ -43,13 +43,19 @@ describe("nanoTabPFN training", function()
     end
   end)
 
-  it("has the same loss curve when it switches from rows to columns", function()
-    local expected = curve.small { backend = "local" }
-    for _, ranks in ipairs { 2, 3, 5 } do
-      local curves = mosaic.virtual(ranks, function() return curve.small { backend = "switch" } end)
+  for name, backend in pairs {
+    switch = "switch", mesh2d = "mesh2d", heads = "heads", rshard = "rshard",
+    composed = { "composed", seq_parallel = "ring" },
+    hierarchical = { "hierarchical", intra_node_size = 2, intra_node_strategy = "ring" },
+    ["ring, and heads over columns"] = { rows = "ring", columns = "heads" },
+    ["heads over rows and over columns"] = { rows = "heads", columns = "heads" },
+  } do
+    it("has the same loss curve under " .. name .. " on 4 ranks", function()
+      local expected = curve.small { backend = "local" }
+      local curves = mosaic.virtual(4, function() return curve.small { backend = backend } end)
       for _, losses in ipairs(curves) do near(f64(losses), f64(expected), 1e-4) end
-    end
-  end)
+    end)
+  end
 
   it("learns on generated tables", function()
     local trainer = Trainer {
@@ -113,7 +119,8 @@ describe("nanoTabPFN with sharded rows", function()
       local expected = run { backend = "local", dtype = "f64" }
       for _, ranks in ipairs { 2, 3, 5, 8 } do
         local results = mosaic.virtual(ranks, function()
-          return run { backend = "ring", dtype = "f64", layout = layout }
+          local backend = ranks % 2 == 0 and "ring" or { rows = "ring", columns = "heads" }
+          return run { backend = backend, dtype = "f64", layout = layout }
         end)
         local got = results[1]
         if layout == "contiguous" then near(got.logits, expected.logits, 1e-12) end
