@@ -9,6 +9,7 @@ local options = {}
 options.usage = [==[
 usage: mosaic-lua [options] [script [arguments]]
        mosaic-lua [options] verify [--help]     compare a strategy with the one-rank answer
+       mosaic-lua [options] doctor              what this job runs on, and which ranks share a node
   -e CHUNK        run the string CHUNK
   -l NAME         require the module NAME
   -i              a prompt after the script
