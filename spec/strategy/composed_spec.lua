@@ -6,8 +6,6 @@ local fill = require "spec.support.fill"
 local odd_masks = require "spec.support.odd_masks"
 
 describe("composed", function()
-  contract(it, "composed",
-    { ranks = { 1, 4, 6 }, lengths = { 0, 1, 13 }, layouts = { "zigzag", "indices" } })
   contract(it,
     { "composed", mesh_shape = { 2, 3 }, head_axis = 2, seq_parallel = { "ring", directions = 2 } },
     { ranks = { 6 }, lengths = { 13 }, heads = { 6, 2 }, layouts = { "striped" } })

@@ -11,7 +11,6 @@ local function rows_of(x, axis, positions)
 end
 
 describe("rshard", function()
-  contract(it, "rshard", { ranks = { 1, 3, 5 }, lengths = { 0, 1, 13 }, layouts = { "zigzag", "indices" } })
   contract(it, { "rshard", tokens = { cluster = 2, period = 7 } },
     { ranks = { 4 }, lengths = { 3, 17 }, layouts = { "indices" } })
   odd_masks(it, { "rshard", beta = 2 }, { ranks = { 3 } })
