@@ -41,21 +41,30 @@ function Slices:slice(i)
   }
 end
 
---- Requests for slice i of everyone's tensors.
+--- Starts to gather slice i of everyone's tensors; the returned function waits for them. Rows come first
+-- on the way, so that they are stored where they arrive: kernels take any strides.
 function Slices:gather(tensors, i)
   local requests = {}
   for j, x in ipairs(i < self.count and tensors or {}) do
-    local own = Slices.part(x, -3, self:slice(i).kv):narrow(-2, unpack(self.range))
-    requests[j] = self.comm:all_gather(own, -2, self.rows, { async = true, wire = self.plan.wire })
+    local own = Slices.part(x, -3, self:slice(i).kv):narrow(-2, unpack(self.range)):transpose(1, -2)
+    requests[j] = self.comm:all_gather(own, 1, self.rows, { async = true, wire = self.plan.wire })
   end
-  return requests
+  return function()
+    local views = {}
+    for j, request in ipairs(requests) do
+      local arrived = request:wait()
+      views[j] = arrived:transpose(1, -2)
+      arrived:free()
+    end
+    return unpack(views)
+  end
 end
 
 --- Calls body(slice, keys, values) for every slice.
 function Slices:each(k, v, body)
   local arriving = self:gather({ k, v }, 0)
   for i = 0, self.count - 1 do
-    local keys, values = arriving[1]:wait(), arriving[2]:wait()
+    local keys, values = arriving()
     arriving = self:gather({ k, v }, i + 1)
     body(self:slice(i), keys, values)
     keys:free()

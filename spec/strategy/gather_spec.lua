@@ -27,7 +27,7 @@ describe("gather", function()
     bytes("gather", 3, { 2, 4, 2, 13, 4 }, { layout = "striped", dtype = "bf16", wire = "int8" })
   end)
 
-  it("keeps nothing of what it gathered until backward", function()
+  it("holds all keys and values once, and keeps none until backward", function()
     local rows, ranks, heads, d = 4096, 4, 2, 8
     local block = rows / ranks * heads * d * 4
     mosaic.virtual(ranks, function(comm)
@@ -36,7 +36,10 @@ describe("gather", function()
       end
       local q, k, v = part(1), part(2), part(3)
       local before = mosaic.memory().rank_live_bytes
+      mosaic.reset_peak_memory()
       local out, lse = mosaic.attend(q, k, v, { strategy = "gather", comm = comm })
+      local peak = (mosaic.memory().rank_peak_bytes - before) / block -- own k and v on their way, out, all K/V
+      assert.is_true(peak <= 1.1 * (2 + 1 + 2 * ranks), peak .. " blocks")
       mosaic.collect()
       local held = mosaic.memory().rank_live_bytes - before
       assert.is_true(held <= 1.2 * (block + heads * rows / ranks * 8), held / block .. " blocks")

@@ -3,7 +3,8 @@
 -- One call of the kernel has all keys of a slice of heads, so nothing is merged, while the next slice is on
 -- its way. Backward gathers again and sums dk and dv to their owners in f32.
 -- Sent per rank: 2 (p-1) n Hkv d b forward, as much and 2 (p-1) n Hkv d gradients in f32 backward. Memory:
--- two slices of 2 n p Hkv d b / slices, one if slices = 1 (the default); O(n) between the two passes.
+-- a slice of 2 n p Hkv d b / slices, and the next one where slices > 1 (the default is 1); in backward also
+-- the slice's gradients and their messages; O(n) between the two passes.
 local attention = require "mosaic.attention"
 local cat = require("mosaic.tensor.join").cat
 local check = require "mosaic.check"
