@@ -8,7 +8,6 @@ local head_split = require "mosaic.head_split"
 local odd_masks = require "spec.support.odd_masks"
 
 describe("heads", function()
-  contract(it, "heads", { ranks = { 1, 2, 3, 5, 8 }, lengths = { 0, 1, 7, 13 } })
   describe("with groups cut between ranks", function() -- 9 heads on 2 ranks: 3 + 2 of the groups
     contract(it, "heads", { ranks = { 2, 4, 6, 7 }, lengths = { 13 }, heads = { 9, 3 },
       layouts = { "zigzag", "striped" } })

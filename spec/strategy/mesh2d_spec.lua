@@ -7,10 +7,12 @@ local odd_masks = require "spec.support.odd_masks"
 local work = require "mosaic.work"
 
 describe("mesh2d", function()
-  contract(it, "mesh2d", { ranks = { 1, 2, 3, 4, 6, 7 }, lengths = { 0, 1, 13 } })
-  contract(it, { "mesh2d", mesh_shape = { 2, 4 } }, { ranks = { 8 }, lengths = { 5 } })
-  contract(it, { "mesh2d", mesh_shape = { 3, 2 } }, { ranks = { 6 }, lengths = { 13 }, heads = { 6, 2 },
-    layouts = { "indices" } })
+  for name, shape in pairs { wide = { 2, 4 }, high = { 3, 2 }, ["one row"] = { 1, 3 } } do
+    describe(name, function()
+      local ranks = { shape[1] * shape[2] }
+      contract(it, { "mesh2d", mesh_shape = shape }, { ranks = ranks, lengths = { 0, 5, 13 } })
+    end)
+  end
   odd_masks(it, "mesh2d", { ranks = { 2, 4, 6 } })
 
   it("sends n E b (c-1) of queries, as much of results and lse, 2 n Hkv d b (a-1) of keys", function()

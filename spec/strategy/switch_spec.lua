@@ -1,13 +1,11 @@
 local mosaic = require "mosaic"
 local bytes = require "spec.support.bytes"
 local close = require "spec.support.close"
-local contract = require "spec.support.contract"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
 local odd_masks = require "spec.support.odd_masks"
 
 describe("switch", function()
-  contract(it, "switch", { ranks = { 1, 2, 3, 5 }, lengths = { 0, 1, 13 } }) -- of two batch entries
   odd_masks(it, "switch", { ranks = { 2, 5 } }) -- batch 2 x 3: over the 3
   odd_masks(it, { "switch", axis = -5 }, { ranks = { 2, 3 } })
 
