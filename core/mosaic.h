@@ -79,8 +79,9 @@ MOSAIC_API void mosaic_memory_reset_peak(void);
 MOSAIC_API void mosaic_memory_trim(void); /* give cached bytes back to the system */
 MOSAIC_API mosaic_status mosaic_memory_set_limit(int64_t bytes);
 
-/* Accounts within the process, 0 to MOSAIC_MEMORY_ACCOUNTS - 1, so that virtual ranks know what each of
- * them holds. A storage counts on the account that its thread had opened last (0 at first). */
+/* Accounts within the process, 0 to MOSAIC_MEMORY_ACCOUNTS - 1, so that virtual ranks know what
+ * each of them holds. A storage counts on the account that its thread had opened last (0 at first).
+ */
 enum { MOSAIC_MEMORY_ACCOUNTS = 1024 };
 MOSAIC_API void mosaic_memory_open_account(int account);
 MOSAIC_API int64_t mosaic_memory_account_live(int account);

@@ -14,7 +14,9 @@ local STUCK = 30 -- MOSAIC_TIMEOUT of the ranks: a failed assertion must not kee
 local PROGRAM = arg[-1]:find "/" and arg[-1] or "build/mosaic-lua"
 local WIDEST_FIRST = { "avx512", "avx2", "scalar" }
 --- Folders whose specs say the same whatever the kernels.
-local NOT_NUMERIC = { support = true, mpi = true, host = true, data = true }
+local NOT_NUMERIC = {
+  support = true, mpi = true, host = true, data = true, strategy = true, examples = true,
+}
 
 local function run(command)
   local pipe = io.popen(command .. " 2>&1")
