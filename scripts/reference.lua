@@ -1,15 +1,16 @@
 --- Compares this build with reference values: `mosaic-lua scripts/reference.lua FOLDER`.
 --
--- Every case of every safetensors file in FOLDER runs on the CPU in f64 and f32, locally and through
--- the ring on 1, 2, 3 and 5 virtual ranks, forward and backward. One line a case: the largest error
--- and its bound, both as shares of the tensor's largest value, for the comparison that came nearest
--- to its bound. Exit status 0 only when every bound holds. Cases are told by the names of their
--- tensors (cases.lua), their parameters come from the file's metadata.
+-- Every case of every safetensors file in FOLDER runs on the CPU in f64 and f32, locally, through the ring
+-- on 1, 2, 3 and 5 virtual ranks, and through every other exact strategy, forward and backward. One line a
+-- case: the largest error and its bound, both as shares of the tensor's largest value, for the comparison
+-- that came nearest to its bound. Exit status 0 only when every bound holds. Cases are told by the names of
+-- their tensors (cases.lua), their parameters come from the file's metadata.
 local here = arg[0]:match "^(.*)reference%.lua$" or "scripts/"
 package.path = table.concat({ here .. "?.lua", here .. "../?.lua", here .. "../examples/?.lua",
   here .. "../lua/?.lua", here .. "../lua/?/init.lua", package.path }, ";")
 
 local cases = require "reference.cases"
+local strategies = require "reference.strategies"
 
 local folder = arg[1]
 if not folder then
@@ -35,6 +36,10 @@ local function judge(case)
   return ("%-46s %-46s %s"):format(describe("f64", result.f64), describe("f32", result.f32),
     fine and "ok" or "FAILED"), fine and "passed" or "failed"
 end
+
+local names = { "local", "ring" }
+for _, strategy in ipairs(strategies) do names[#names + 1] = strategy.name end
+print("strategies: " .. table.concat(names, ", "))
 
 local counts = { passed = 0, failed = 0, skipped = 0 }
 local list, problems = cases.find(folder)

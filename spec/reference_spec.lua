@@ -78,6 +78,12 @@ describe("the reference check", function()
     add_case(tensors, metadata, "gain", { "full", { gain = 30 }, {}, {} })
     local run = reference(folder_with(tensors, metadata))
     assert.matches(("%d within bounds, 0 failed, 0 skipped"):format(#KINDS + 1), run.out)
+    local strategies = run.out:match "strategies: ([^\n]*)"
+    for _, name in ipairs {
+      "local", "ring", "composed", "gather", "heads", "hierarchical", "mesh2d", "rshard", "switch",
+    } do
+      assert.truthy((strategies .. ","):find(name .. ",", 1, true), name .. " is not among " .. strategies)
+    end
     assert.equal(0, run.status)
     for i, row in ipairs(KINDS) do
       assert.matches(("own/%02d_%s +f64 .- of 1%%.0e%%-10 .-f32 .- ok"):format(i, row[1]), run.out)

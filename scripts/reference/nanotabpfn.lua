@@ -19,8 +19,8 @@ local function gradients(net)
   return grads, math.sqrt(total)
 end
 
-local function run(case, dtype, comm)
-  local net = build(case, dtype, comm)
+local function run(case, dtype, comm, strategy)
+  local net = build(case, dtype, comm, strategy)
   local world = net:communicator()
   local shard = { axis = 2, comm = world, layout = "contiguous" }
   local x, y, train_rows = case.get "x", case.get "y", case.get("train_rows"):item()
@@ -57,9 +57,9 @@ return function(case)
   local result = {}
   for _, dtype in ipairs { "f64", "f32" } do
     local worst = measure.new()
-    places({ "contiguous" }, function(comm) return run(case, dtype, comm) end, function(place, got)
-      compare(worst, case, dtype, place, got)
-    end)
+    places({ "contiguous" }, function(comm, _, strategy)
+      return run(case, dtype, comm, strategy)
+    end, function(place, got) compare(worst, case, dtype, place, got) end, { 4 })
     result[dtype] = worst
   end
   return result
