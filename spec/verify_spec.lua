@@ -121,6 +121,19 @@ describe("mosaic-lua verify", function()
     assert.truthy(result.out:find("within bounds", 1, true))
   end)
 
+  it("takes all strategies under any mask, each with one that it can do", function()
+    for _, options in ipairs { "", "--mask window=9:2,alibi --layout striped" } do
+      local result = program("verify --strategy all --ranks 3 --rows 40 --head-size 8 " .. options)
+      assert.equal(0, result.status, result.out .. result.err)
+      for _, name in ipairs(mosaic.strategy.names()) do
+        local ranks = name == "local" and 1 or 3
+        assert.truthy(result.out:find(("%s on %d ranks: 40 x 40 rows"):format(name, ranks), 1, true), name)
+      end
+      local _, fine = result.out:gsub("  within bounds", "")
+      assert.equal(#mosaic.strategy.names(), fine)
+    end
+  end)
+
   it("refuses an unknown option with status 2", function()
     local result = program "verify --row 50"
     assert.equal(2, result.status)

@@ -149,10 +149,11 @@ end
 return function(it, strategy, options)
   options = complete(options)
   local title = options.title or mosaic.strategy.get(strategy or options.variant(2)).text
-  local mask_number = 0
-  for mask_name, make_mask in pairs(options.masks) do
-    mask_number = mask_number + 1
-    local turn = mask_number
+  local names = {}
+  for name in pairs(options.masks) do names[#names + 1] = name end
+  table.sort(names) -- ranks of several processes declare the same specs in the same order
+  for turn, mask_name in ipairs(names) do
+    local make_mask = options.masks[mask_name]
     it(("equals one rank, forward and gradients: %s, mask %s"):format(title, mask_name), function()
       for case, p, layout in cases.each(options, turn, make_mask) do
         local wanted = strategy

@@ -5,7 +5,8 @@ usage: mosaic-lua [-n P] verify [options]
 Compares sharded attention with the one-rank answer, forward and gradients; prints errors, bytes sent
 against the strategy's formula, work and memory of the ranks. Exit status 1: something is out of bounds.
   --strategy S    a name, or a Lua table as in mosaic.attend: '{"hierarchical", intra_node_size = 2}';
-                  "all" for every built-in one with its defaults (default ring)
+                  "all" for every built-in one with its defaults, and a mask and layout of its own where
+                  it does not take all (default ring)
   --ranks P       virtual ranks (default 4; with -n the job's ranks)
   --rows N        queries (default 257)          --key-rows N    keys (default: as many)
   --heads H       (default 4)                    --kv-heads H    (default: as many)
@@ -81,11 +82,24 @@ local function list_of(text)
 end
 
 local mosaic = require "mosaic"
+
+--- The options for one strategy of all: with its own where it does not take every mask, layout or world.
+local function options_for(each, options)
+  local own = { quiet = mosaic.comm.world().rank > 0 }
+  for name, value in pairs(options) do own[name] = value end
+  for name, value in pairs(mosaic.strategy.get(each).body.verify or {}) do own[name] = value end
+  return own
+end
+
 local sizes, options = read { ... }
 local wanted = options.strategy or "ring"
 options.strategy, options.dtypes = nil, options.dtypes and list_of(options.dtypes)
 local fine = true
-for _, each in ipairs(wanted == "all" and mosaic.strategy.names() or { strategy_of(wanted) }) do
-  fine = mosaic.verify(each, sizes, options).ok and fine
+if wanted == "all" then
+  for _, each in ipairs(mosaic.strategy.names()) do
+    fine = mosaic.verify(each, sizes, options_for(each, options)).ok and fine
+  end
+else
+  fine = mosaic.verify(strategy_of(wanted), sizes, options).ok
 end
 if not fine then os.exit(1, true) end

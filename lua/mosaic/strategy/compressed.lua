@@ -30,6 +30,7 @@ end
 return {
   options = { "ratio", "global_tokens", "node_size", "pool" },
   approximate = "keys and values of other nodes are pooled; mosaic.compressed.report measures the error",
+  verify = { mask = "causal", layout = "zigzag" },
   check = require "mosaic.tiers.check",
   reference = require "mosaic.pool.reference",
 

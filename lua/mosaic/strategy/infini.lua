@@ -43,6 +43,7 @@ end
 return {
   options = { "segment", "update", "beta" },
   approximate = "what lies before a segment is read from a memory of d x d numbers a head",
+  verify = { mask = "causal", layout = "contiguous" },
 
   check = function(plan, sizes)
     local o = plan.options

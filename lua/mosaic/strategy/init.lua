@@ -17,6 +17,8 @@
 --   approximate = "why"                       absent: equal to one rank
 --   reference(queries, keys, options)         optional: a strategy that computes on one rank what ranks with
 --                                             these rows do, where that depends on the ranks
+--   verify = { mask = text, layout = name, ranks = number }   for what does not take all of them: the
+--                                             options of `mosaic-lua verify --strategy all`
 -- sizes = { batch, batch_shape (a size an axis), heads, kv_heads, d, bytes (of q, k, v), out_bytes }: what
 -- one rank's tensors have besides rows.
 local attention = require "mosaic.attention"
