@@ -79,8 +79,9 @@ static mosaic_status refuse(const mosaic_tensor *x, const call *c)
 {
     char place[MOSAIC_PLACE_ROOM];
     mosaic_place_print(place, x->ndim - 1, x->size, c->wrong);
-    return mosaic_fail(MOSAIC_EINVAL, "quantize: row %s of %s holds %g, %s carries numbers up to %g",
-                       place, mosaic_tensor_describe(x), largest_of(x, c->wrong),
+    return mosaic_fail(MOSAIC_EINVAL,
+                       "quantize: row %s of %s holds %g, %s carries numbers up to %g", place,
+                       mosaic_tensor_describe(x), largest_of(x, c->wrong),
                        c->row.format == MOSAIC_ROW_INT8 ? "int8" : "fp8", c->row.limit);
 }
 
