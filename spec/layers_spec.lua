@@ -11,7 +11,7 @@ local LAYERS = {
   { "context" },
   { "tile", "traffic", "slices", "exchange", "batch_split", "rotate_queries",
     "plan", "strategy", "partial", "rotate", "move", "infini",
-    "mask_rows", "head_split", "pool",
+    "mask_rows", "head_split", "pool", "dilated",
     "hierarchy", "rshard" },
   { "attend", "parallel", "compressed", "switch", "kv_cache" },
   { "data" },

@@ -9,7 +9,7 @@ local visibility = {}
 local MANY = 256 -- pairs of pieces; beyond it their common extent stands for all
 
 --- Smallest and largest row of some pieces; nil where there is none.
-local function extent(pieces)
+function visibility.extent(pieces)
   local low, high
   for _, piece in ipairs(pieces) do
     if piece[3] > 0 then
@@ -21,7 +21,7 @@ local function extent(pieces)
 end
 
 --- Positions that queries low..high may see: from, to.
-local function reach(mask, low, high)
+function visibility.reach(mask, low, high)
   local left = mask.window and mask.window[1] or math.huge
   local right = mask.window and mask.window[2] or math.huge
   if mask.causal then right = math.min(right, 0) end
@@ -30,7 +30,7 @@ end
 
 --- Can queries low..high see any of the pieces?
 local function reaches(mask, low, high, pieces)
-  local from, to = reach(mask, low, high)
+  local from, to = visibility.reach(mask, low, high)
   for _, piece in ipairs(pieces) do
     local last = piece[1] + (piece[3] - 1) * piece[2]
     if piece[3] > 0 and piece[1] <= to and last >= from then return true end
@@ -87,11 +87,11 @@ end
 
 local function any_position(mask, q_pieces, k_pieces)
   if #q_pieces * #k_pieces > MANY then
-    local low, high = extent(k_pieces)
+    local low, high = visibility.extent(k_pieces)
     k_pieces = low and { { low, 1, high - low + 1 } } or {}
   end
   if #q_pieces > MANY then
-    local low, high = extent(q_pieces)
+    local low, high = visibility.extent(q_pieces)
     q_pieces = { { low, 1, high - low + 1 } }
   end
   for _, piece in ipairs(q_pieces) do
@@ -111,10 +111,10 @@ end
 
 --- Which of a rank's stored keys can matter to queries of these pieces: the first and how many.
 function visibility.span(mask, q_pieces, keys, rank)
-  local low, high = extent(q_pieces)
+  local low, high = visibility.extent(q_pieces)
   if not low then return 1, 0 end
   if not keys:is_ascending(rank) then return 1, keys:count(rank) end
-  local from, to = reach(mask, low, high)
+  local from, to = visibility.reach(mask, low, high)
   local before = keys:count_up_to(rank, math.max(from - 1, 0))
   return before + 1, math.max(0, keys:count_up_to(rank, to) - before)
 end

@@ -39,6 +39,25 @@ local function attention_beside_torch(size, n)
   }
 end
 
+--- LongNet's pattern against its share of the multiply-adds of a dense call, for all rows of some heads.
+-- Value: time as a multiple of that share of the dense time; 1 would be a kernel that loses nothing.
+local function dilated_share(n, size, heads)
+  local segments, rates, share = { 2048, 8192, 32768 }, { 1, 4, 16 }, 0
+  local strategy = { "dilated", segments = segments, rates = rates }
+  for i, w in ipairs(segments) do share = share + w / rates[i] ^ 2 / n end
+  local function noise(count) return mosaic.randn { 1, count, n, size } end
+  local q, k, v, one = noise(heads), noise(heads), noise(heads), noise(1)
+  local comm, times = mosaic.comm.alone(), {}
+  local function attend() mosaic.no_grad(mosaic.attend, q, k, v, { strategy = strategy, comm = comm }) end
+  attend()
+  for i = 1, 3 do times[i] = bench.time(attend) end
+  local dense = bench.time(function() mosaic.sdpa(one, one, one) end) * heads
+  bench.row {
+    name = ("dilated N=%d d=%d forward, %.1f %% of dense"):format(n, size, 100 * share), unit = "x its share",
+    value = bench.median(times) / (share * dense),
+  }
+end
+
 --- Forward, backward, clipping and update of nanoTabPFN on tables of 150 x 5, 75 training rows.
 local function training_step(tables)
   local Trainer = require "nanotabpfn.trainer"
@@ -82,6 +101,7 @@ if selected "sdpa" then
   attention_beside_torch(24, 4096)
   attention_beside_torch(64, 4096)
 end
+if selected "dilated" then dilated_share(32768, 64, 4) end
 if selected "training" then
   training_step(8)
   training_step(32)

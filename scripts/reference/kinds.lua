@@ -3,6 +3,7 @@
 --
 -- A kind is a function(parameters) -> { sees, bias, mask(cut) }, where cut(t, axis) gives this rank's
 -- rows of a tensor that follows the queries.
+local dilated = require "spec.support.dilated"
 local mosaic = require "mosaic"
 
 local function always() return true end
@@ -71,6 +72,20 @@ function kinds.empty_rows(p)
     mask = function(cut)
       return { causal = true, keep = cut(mosaic.tensor(keep, { dtype = "u8" }):view(1, 1, p.Nq, 1), 3) }
     end }
+end
+
+--- As dense attention, keys count as often as they are met.
+function kinds.dilated(p)
+  local times = dilated.times(p, p.Hq)
+  return {
+    strategy = { "dilated", segments = p.segments, rates = p.rates }, sees = p.causal and causal or always,
+    bias = function(h, i, j) return math.log(times(h, i, j)) end,
+    mask = function() return { causal = p.causal } end,
+    closed_form = function(cut)
+      local bias = dilated.bias(p, p.Hq, p.Nq, p.Nk):view(1, p.Hq, p.Nq, p.Nk)
+      return { causal = p.causal, bias = cut(bias, 3) }
+    end,
+  }
 end
 
 return kinds

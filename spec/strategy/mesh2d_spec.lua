@@ -1,5 +1,6 @@
 local mosaic = require "mosaic"
 local bytes = require "spec.support.bytes"
+local close = require "spec.support.close"
 local contract = require "spec.support.contract"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
@@ -14,6 +15,22 @@ describe("mesh2d", function()
     end)
   end
   odd_masks(it, "mesh2d", { ranks = { 2, 4, 6 } })
+
+  it("takes a bias that wants no gradient", function()
+    local bias, x = fill({ 2, 8, 8 }, { seed = 2 }), fill { 2, 8, 3 }
+    local function gradient(attend, rows, options)
+      rows = rows:detach():requires_grad_()
+      attend(rows, rows, rows, options):sum():backward()
+      return rows.grad
+    end
+    local whole = gradient(mosaic.sdpa, x, { mask = { bias = bias } })
+    mosaic.virtual(4, function(comm)
+      local function cut(t) return mosaic.shard(t, { axis = 2, comm = comm, layout = "contiguous" }) end
+      close(gradient(mosaic.attend, cut(x), {
+        strategy = "mesh2d", comm = comm, layout = "contiguous", mask = { bias = cut(bias) },
+      }), cut(whole))
+    end)
+  end)
 
   it("sends n E b (c-1) of queries, as much of results and lse, 2 n Hkv d b (a-1) of keys", function()
     local batch, heads, kv_heads, rows, d = 2, 4, 2, 24, 4

@@ -16,6 +16,8 @@ return {
     strategy = { "compressed", ratio = 1 }, masks = masks("none", "prefix", "causal"),
     layouts = { "contiguous" }, same_length = true,
   },
+  -- its own spec has the closed form
+  dilated = { strategy = { "dilated", segments = { 3, 8, 16 }, rates = { 1, 3, 5 } }, truth = "self" },
   infini = {
     strategy = { "infini", segment = 4, beta = mosaic.tensor({ -0.5, 0.25 }, { dtype = "f64" }) },
     truth = "self", masks = masks("causal", "alibi"), layouts = { "contiguous" }, heads = { 2, 1 },

@@ -67,17 +67,22 @@ local function body_of(name)
     or require("mosaic.strategy." .. check.one_of("strategy", "strategy", name, strategy.names()))
 end
 
+local function show_option(value)
+  if type(value) == "table" then
+    return getmetatable(value) and check.show(value) or strategy.describe("", value) -- a tensor, a list
+  end
+  return type(value) == "function" and "function" or tostring(value)
+end
+
 --- "hierarchical{intra_node_size=4}": the same text for equal strategies.
 function strategy.describe(name, options)
-  local parts = {}
+  local parts, listed = {}, {}
+  for i, value in ipairs(options) do listed[i] = show_option(value) end
   for option, value in pairs(options) do
-    if type(value) == "table" then
-      value = getmetatable(value) and check.show(value) or strategy.describe("", value) -- a tensor, a list
-    end
-    local text = type(value) == "function" and "function" or tostring(value)
-    parts[#parts + 1] = type(option) == "number" and text or ("%s=%s"):format(option, text)
+    if not listed[option] then parts[#parts + 1] = ("%s=%s"):format(option, show_option(value)) end
   end
   table.sort(parts)
+  for i, text in ipairs(listed) do table.insert(parts, i, text) end
   name = type(name) == "function" and "function" or name
   return #parts > 0 and ("%s{%s}"):format(name, table.concat(parts, ", ")) or name
 end

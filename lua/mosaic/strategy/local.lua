@@ -5,7 +5,7 @@ local attention = require "mosaic.attention"
 local function backward(comm, q, k, v, plan, g)
   local options = plan:block(comm.rank)
   local function zeros(t) return t:zeros_like { dtype = g.dq.dtype } end
-  options.bias_gradient = g.dbias ~= nil
+  options.bias_gradient = g.dbias and true or nil
   options.into = { g.dq, zeros(k), zeros(v), g.dbias and zeros(options.mask.bias) or nil }
   local _, dk, dv, dbias = attention.backward(g.dout, g.lse, g.delta, q, k, v, options)
   if dbias then plan:add_bias_gradient(g.dbias, comm.rank, dbias) end
