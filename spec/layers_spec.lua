@@ -4,7 +4,7 @@
 local LAYERS = {
   { "ffi", "state", "class", "nearest", "heap", "check", "clock", "terminal", "runtime", "numbers",
     "work" },
-  { "balance", "partition", "mesh", "placement", "visibility", "course", "folder", "tiers" },
+  { "balance", "partition", "mesh", "mesh_shape", "placement", "visibility", "course", "folder", "tiers" },
   { "tensor" },
   { "autograd" },
   { "program", "mask", "attention", "comm", "wire" },

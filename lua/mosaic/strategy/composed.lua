@@ -12,16 +12,15 @@
 -- (Fang and Zhao 2024, "USP".)
 local check = require "mosaic.check"
 local head_split = require "mosaic.head_split"
+local mesh_shape = require "mosaic.mesh_shape"
 local strategy = require "mosaic.strategy"
 
 local function along_sequence(plan) return strategy.get(plan.options.seq_parallel or "ring") end
 
---- The rows and columns of the mesh; by default the most square one, wide rather than high.
+--- The rows and columns of the mesh.
 local function shape_of(plan)
   if plan.options.mesh_shape then return unpack(plan.options.mesh_shape) end
-  local rows = math.floor(math.sqrt(plan.comm.size))
-  while plan.comm.size % rows > 0 do rows = rows - 1 end
-  return rows, plan.comm.size / rows
+  return mesh_shape.most_square(plan.comm.size)
 end
 
 --- Without parallel heads: the strategy of all ranks.
@@ -65,24 +64,12 @@ local function head_axis_of(plan, sizes)
   return heads <= sequence and 1 or 2
 end
 
-local function check_shape(plan)
-  local shape, ranks = plan.options.mesh_shape, plan.comm.size
-  if shape == nil then return end
-  check.kind("composed", "mesh_shape", shape, "table")
-  local a = check.integer("composed", "mesh_shape[1]", shape[1], 1)
-  if a * check.integer("composed", "mesh_shape[2]", shape[2], 1) ~= ranks or #shape ~= 2 then
-    local rows, columns = shape_of(plan:with { options = {} })
-    check.fail("composed: mesh_shape {%s} is not a mesh of %d ranks; {%d, %d} is", table.concat(shape, ", "),
-      ranks, rows, columns)
-  end
-end
-
 return {
   options = { "mesh_shape", "head_axis", "head_parallel", "seq_parallel" },
 
   check = function(plan, sizes)
     local o = plan.options
-    check_shape(plan)
+    mesh_shape.check("composed", o.mesh_shape, plan.comm.size)
     check.one_of("composed", "head_axis", o.head_axis or 1, { 1, 2 })
     if o.head_parallel == false then
       return strategy.check_inner(undivided(plan), plan.comm, plan, sizes)

@@ -8,24 +8,17 @@
 -- mesh_shape = {a, c}; by default the most square one, turned so that less is sent. Ranks that follow each
 -- other form the rows: put the fast links there, for queries and results are the larger part.
 local attention = require "mosaic.attention"
-local check = require "mosaic.check"
 local mask_rows = require "mosaic.mask_rows"
+local mesh_shape = require "mosaic.mesh_shape"
 local partial = require "mosaic.partial"
 local strategy = require "mosaic.strategy"
 local Tile = require "mosaic.tile"
 local traffic = require "mosaic.traffic"
 
---- The greatest divisor of n up to its root.
-local function most_square(n)
-  local a = math.floor(math.sqrt(n))
-  while n % a > 0 do a = a - 1 end
-  return a
-end
-
 local function shape_of(plan, sizes)
   if plan.options.mesh_shape then return unpack(plan.options.mesh_shape) end
-  local short = most_square(plan.comm.size)
-  local long, queries, keys = plan.comm.size / short, traffic.of_plan(plan, sizes)
+  local short, long = mesh_shape.most_square(plan.comm.size)
+  local queries, keys = traffic.of_plan(plan, sizes)
   if queries <= keys then return short, long end
   return long, short
 end
@@ -66,16 +59,7 @@ return {
   options = { "mesh_shape" },
   balanced = true,
 
-  check = function(plan)
-    local shape, ranks = plan.options.mesh_shape, plan.comm.size
-    if shape == nil then return end
-    local a, c = unpack(check.kind("mesh2d", "mesh_shape", shape, "table"))
-    check.integer("mesh2d", "mesh_shape[1]", a, 1)
-    if a * check.integer("mesh2d", "mesh_shape[2]", c, 1) == ranks and #shape == 2 then return end
-    local square = most_square(ranks)
-    check.fail("mesh2d: mesh_shape {%s} is not a mesh of %d ranks; {%d, %d} is", table.concat(shape, ", "),
-      ranks, square, ranks / square)
-  end,
+  check = function(plan) mesh_shape.check("mesh2d", plan.options.mesh_shape, plan.comm.size) end,
 
   attend = partial.recorded("mesh2d", forward, backward),
   backward = backward,
