@@ -72,12 +72,11 @@ local function mirrored(placement)
 end
 
 define("mirror", function(comm, q, k, v, plan)
-  local queries, keys, mask = mirrored(plan.queries), mirrored(plan.keys), {}
+  local queries, keys = mirrored(plan.queries), mirrored(plan.keys)
   local function swap(x, axis, have, want) return mosaic.move(comm, x, axis, have, want) end
-  for name, value in pairs(plan.mask) do
-    local tensor = (name == "keep" or name == "bias") and mosaic.Tensor.is(value)
-    mask[name] = tensor and value:size(-2) > 1 and swap(value, -2, plan.queries, queries) or value
-  end
+  local mask = mosaic.mask_rows.move(plan.mask, plan.queries:count(comm.rank), function(x)
+    return swap(x, -2, plan.queries, queries)
+  end)
   local out, lse = mosaic.rotate(comm, swap(q, -2, plan.queries, queries), swap(k, -2, plan.keys, keys),
     swap(v, -2, plan.keys, keys), plan:with { queries = queries, keys = keys, mask = mask })
   return swap(out, -2, queries, plan.queries), swap(lse, -1, queries, plan.queries)

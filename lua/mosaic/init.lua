@@ -39,6 +39,7 @@ local MODULES = {
   switch = "mosaic.switch",
   balance = "mosaic.balance", verify = "mosaic.verify",
   rotate = "mosaic.rotate", move = "mosaic.move", placement = "mosaic.placement",
+  mask_rows = "mosaic.mask_rows",
   infini_attention = "mosaic.infini", InfiniAttention = "mosaic.nn.infini_attention",
   partition = "mosaic.partition", data = "mosaic.data", nn = "mosaic.nn", optim = "mosaic.optim",
   check = "mosaic.check", class = "mosaic.class", clock = "mosaic.clock", terminal = "mosaic.terminal",

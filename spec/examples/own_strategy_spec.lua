@@ -14,7 +14,7 @@ end
 
 describe("a strategy of one's own", function()
   define()
-  local few = { ranks = { 1, 2, 5 }, lengths = { 0, 1, 13 } }
+  local few = { ranks = { 1, 2, 4, 5 }, lengths = function(p) return { 0, 1, p - 1, p + 1, 13 } end }
   contract(it, "textbook", few)
   contract(it, "mirror", few)
   contract(it, "halo", {
@@ -24,6 +24,14 @@ describe("a strategy of one's own", function()
       ["causal window"] = function() return { window = { 4, 2 }, causal = true } end,
     },
   })
+
+  it("sends the same on every rank where some have one row and some have two", function()
+    for _, rows in ipairs { 3, 5 } do
+      local report = require("mosaic").verify("mirror", { heads = 2, rows = rows, head_size = 4 },
+        { ranks = 4, mask = "causal,bias", layout = "contiguous", quiet = true })
+      assert.is_true(report.ok, tostring(report))
+    end
+  end)
 
   it("is checked by the script: exact, and the mirror ring balanced", function()
     local result = program "--virtual 4 examples/own_strategy.lua --rows 130"
