@@ -42,12 +42,12 @@ local function heads_of(rows, first, heads, d)
 end
 
 --- The layer's result for a list of query rows and one of key rows (default: the same).
-function layer.truth(made, rows, mask, keys)
+function layer.truth(made, rows, mask, keys, dropout)
   local heads, d, embed = made.num_heads, made.head_size, made.embed_dim
   local weight, bias = made.in_proj_weight:tolist(), made.in_proj_bias:tolist()
   local packed, packed_keys = project(rows, weight, bias), project(keys or rows, weight, bias)
   local out = dense.attention(heads_of(packed, 1, heads, d), heads_of(packed_keys, embed + 1, heads, d),
-    heads_of(packed_keys, 2 * embed + 1, heads, d), { mask = mask }).out
+    heads_of(packed_keys, 2 * embed + 1, heads, d), { mask = mask, dropout = dropout }).out
   local joined = {}
   for i = 1, #rows do
     joined[i] = {}

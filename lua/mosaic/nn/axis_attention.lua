@@ -12,6 +12,7 @@ local Linear = require "mosaic.nn.linear"
 local Module = require "mosaic.nn.module"
 local operand = require "mosaic.tensor.operand"
 local parameter = require "mosaic.nn.parameter"
+local random = require "mosaic.tensor.random"
 
 local AxisAttention = class("AxisAttention", Module)
 
@@ -64,6 +65,22 @@ function AxisAttention:set_causal(options)
   if type(self.causal) ~= "boolean" then
     check.fail("%s: causal must be true or false, got %s", self.class_name, check.show(self.causal))
   end
+end
+
+--- Reads dropout (0): the share of the probabilities that becomes 0 while training.
+function AxisAttention:set_dropout(options)
+  self.dropout = check.option(self.class_name, options, "dropout", "number", 0)
+  if not (self.dropout >= 0 and self.dropout < 1) then
+    check.fail("%s: dropout must be at least 0 and below 1, got %g", self.class_name, self.dropout)
+  end
+end
+
+--- The dropout of one call, as for mosaic.attend; nil in eval() and at 0. The seed is a number of the rank's
+-- default generator: checkpoint finds it again, and ranks that were seeded alike and drew as often have the
+-- same one (attend fails where they have not).
+function AxisAttention:dropout_of_call()
+  if not self.training or self.dropout == 0 then return nil end
+  return { p = self.dropout, seed = random.randint(0, 2 ^ 53 - 1, { 1 }):item() }
 end
 
 --- The mask of one call: the layer's own and the caller's.

@@ -25,7 +25,7 @@ local CrossAxisAttention = class("CrossAxisAttention", AxisAttention)
 
 local OPTIONS = {
   "embed_dim", "num_heads", "num_kv_heads", "q_axis", "kv_axis", "axes", "context_axes", "backend", "causal",
-  "bias", "layout", "indices", "comm", "scale", "wire", "dtype", "device", "generator",
+  "bias", "layout", "indices", "comm", "scale", "wire", "dropout", "dtype", "device", "generator",
 }
 
 --- options: embed_dim, num_heads, q_axis and kv_axis (numbers, or names in `axes`) are required.
@@ -38,6 +38,7 @@ function CrossAxisAttention:init(options)
   self.context_axes = options.context_axes or options.axes
   self.kv_axis = AxisAttention.axis_number(where, "kv_axis", options.kv_axis, self.context_axes)
   self:set_causal(options)
+  self:set_dropout(options)
   self.backend = options.backend or "local"
   strategy.get(self.backend)
   self.layout, self.indices, self.wire = options.layout, options.indices, options.wire
@@ -95,7 +96,7 @@ function CrossAxisAttention:forward(x, context, options)
   if context then q, k, v, shape = project_pair(self, x, context) else q, k, v = project_own(self, x) end
   local out = attend(q, k, v, {
     strategy = self.backend, comm = self.comm, layout = self.layout, indices = self.indices,
-    mask = self:mask_of(options), scale = self.scale, wire = self.wire,
+    mask = self:mask_of(options), scale = self.scale, wire = self.wire, dropout = self:dropout_of_call(),
   })
   return self:finish(shape and out:reshape(shape) or out, x)
 end

@@ -24,7 +24,8 @@ local MultiAxisAttention = class("MultiAxisAttention", AxisAttention)
 
 local OPTIONS = {
   "embed_dim", "num_heads", "num_kv_heads", "attention_axis", "axes", "backend", "causal", "bias",
-  "layout", "indices", "comm", "scale", "wire", "dtype", "device", "generator", "switch_axis", "stay",
+  "layout", "indices", "comm", "scale", "wire", "dropout", "dtype", "device", "generator", "switch_axis",
+  "stay",
 }
 
 local CACHE_OPTIONS = { "batch", "comm", "capacity", "dtype", "layout", "block_size", "mask" }
@@ -46,12 +47,14 @@ end
 --- options: embed_dim, num_heads and attention_axis (number, or a name in `axes`) are required.
 -- backend: a strategy's name, function or table (default "local"), or "switch" with switch_axis and stay
 -- (false); layout, indices, comm: how the axis is sharded (defaults: mosaic.init's); wire: the format that
--- keys and values travel in (mosaic.wire); causal; bias (true); num_kv_heads (num_heads); scale
--- (1/sqrt(d)); dtype, device, generator for the parameters.
+-- keys and values travel in (mosaic.wire); causal; dropout (0) of probabilities while training, the same on
+-- any number of ranks whose default generators were seeded alike; bias (true); num_kv_heads (num_heads);
+-- scale (1/sqrt(d)); dtype, device, generator for the parameters.
 function MultiAxisAttention:init(options)
   check.options(self.class_name, options, OPTIONS)
   self:set_sizes(options)
   self:set_causal(options)
+  self:set_dropout(options)
   self.backend = options.backend or "local"
   check_backend(self, options)
   self.layout, self.indices, self.wire = options.layout, options.indices, options.wire
@@ -76,6 +79,9 @@ end
 -- q, k, v (before, after, heads, n, d).
 local function decode(layer, q, k, v, options)
   if options.mask then check.fail("%s: forward: the mask of a cache is its own", layer.class_name) end
+  if layer.training and layer.dropout > 0 then
+    check.fail("%s: forward: a cache knows no dropout; call eval() first", layer.class_name)
+  end
   local cache, shape = options.cache, q.shape
   local function flat(t) return t:flatten(1, 2):to(cache.dtype) end
   cache:append(flat(k), flat(v),
@@ -101,13 +107,15 @@ function MultiAxisAttention:forward(x, options)
     local q, k, v = self:project(x)
     return self:finish(decode(self, q, k, v, options), x)
   elseif self.backend == "switch" then
-    return switched(self, x, self:mask_of(options), function(whole, mask, place)
-      place.strategy = "local"
+    local dropout = self:dropout_of_call()
+    return switched(self, x, self:mask_of(options), dropout, function(whole, mask, place)
+      place.strategy, place.dropout = "local", dropout
       return along(self, whole, mask, place)
     end)
   end
   return along(self, x, self:mask_of(options), {
     strategy = self.backend, comm = self.comm, layout = self.layout, indices = self.indices,
+    dropout = self:dropout_of_call(),
   })
 end
 

@@ -24,7 +24,7 @@ local MultiAxisAttention2D = class("MultiAxisAttention2D", AxisAttention)
 
 local OPTIONS = {
   "embed_dim", "num_heads", "num_kv_heads", "axis1", "axis2", "mesh_shape", "axes", "backend", "causal",
-  "bias", "layout", "comm", "scale", "wire", "dtype", "device", "generator",
+  "bias", "layout", "comm", "scale", "wire", "dropout", "dtype", "device", "generator",
 }
 local LAYOUTS = { "contiguous", "zigzag", "striped" }
 
@@ -47,6 +47,7 @@ function MultiAxisAttention2D:init(options)
   check.options(where, options, OPTIONS)
   self:set_sizes(options, { "axis1", "axis2" })
   self:set_causal(options)
+  self:set_dropout(options)
   self.mesh_shape, self.wire = mesh_shape_of(where, options), options.wire
   if options.layout then self.layout = check.one_of(where, "layout", options.layout, LAYOUTS) end
   self.backend = options.backend or "mesh2d"
@@ -102,7 +103,7 @@ function MultiAxisAttention2D:forward(x, options)
   local q, k, v = self:project_folded(sorted, batch, sorted:size(-3) * sorted:size(-2), 1)
   local out = attend(q, k, v, {
     strategy = self.backend, comm = comm, indices = lists, mask = self:mask_of(options),
-    scale = self.scale, wire = self.wire,
+    scale = self.scale, wire = self.wire, dropout = self:dropout_of_call(),
   })
   return self:finish(out, sorted):permute(unpack(back))
 end

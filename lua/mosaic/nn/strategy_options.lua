@@ -9,7 +9,7 @@ local strategy = require "mosaic.strategy"
 
 local LAYER = {
   "embed_dim", "num_heads", "num_kv_heads", "attention_axis", "axes", "causal", "bias", "layout", "indices",
-  "comm", "scale", "wire", "dtype", "device", "generator",
+  "comm", "scale", "wire", "dropout", "dtype", "device", "generator",
 }
 
 return function(layer, options, name, inner)

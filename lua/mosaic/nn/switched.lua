@@ -1,11 +1,12 @@
 --- Attention along a sharded axis by switching: x goes over to being sharded along another axis, whole rows
 -- are attended to where they are, and the result goes back.
 --
---   switched(layer, x, mask, attend_whole) -> y
+--   switched(layer, x, mask, dropout, attend_whole) -> y
 --
 -- layer is an AxisAttention with switch_axis, layout and indices, and stay: leave the result sharded along
 -- switch_axis, in the same layout. attend_whole(x, mask, place) computes the layer on x with all rows of the
--- attended axis; place has batch_from and batch_total for mosaic.attend.
+-- attended axis; place has batch_from and batch_total for mosaic.attend. dropout: as for mosaic.attend, or
+-- nil; the ranks agree on it.
 -- Each rank sends (p-1)/p |X|/p there and as much back, and what a mask's tensors hold. One small message
 -- before that makes what is wrong on one rank an error on all.
 local check = require "mosaic.check"
@@ -69,6 +70,7 @@ local function facts(layer, x, mask, way)
   return {
     shape = shape, dtype = x.dtype, from_axis = way.from, to_axis = way.to, mask = masks.describe(mask),
     layout = way.layout, indices = partition.fingerprint(layer.indices), stay = layer.stay or false,
+    dropout = way.dropout and ("p=%g seed=%.0f"):format(way.dropout.p, way.dropout.seed) or nil,
   }, { rows = rows }
 end
 
@@ -101,7 +103,7 @@ local function first_of(part, rank)
 end
 
 --- Where this rank's batch entries begin among all, as for mosaic.attend; {} where they do not follow each
--- other, which functions in a mask could not bear.
+-- other, which dropout and functions in a mask could not bear.
 local function numbers(layer, x, way, part)
   local before, inside, from, after = 1, 1, { 1, 1 }, 1
   for i, size in ipairs(way.sizes) do
@@ -111,6 +113,9 @@ local function numbers(layer, x, way, part)
     from[way.group] = (first_of(part, way.comm.rank) - 1) * inside + 1
     for axis = way.from + 1, x.ndim - 1 do after = after * x:size(axis) end
     return { batch_from = from, batch_total = after }
+  elseif way.dropout then
+    check.fail("%s: dropout needs batch entries that follow each other: switch_axis %d of %s must come first "
+      .. "of the axes on its side, in layout 'contiguous'", layer.class_name, way.to, x:describe())
   elseif way.mask.score ~= nil or way.mask.keep ~= nil and not Tensor.is(way.mask.keep) then
     check.fail("%s: a mask's functions need batch entries that follow each other: switch_axis %d of %s must "
       .. "come first of the axes on its side, in layout 'contiguous'", layer.class_name, way.to, x:describe())
@@ -118,8 +123,8 @@ local function numbers(layer, x, way, part)
   return {}
 end
 
-return function(layer, x, mask, attend_whole)
-  local where, way = layer.class_name, {}
+return function(layer, x, mask, dropout, attend_whole)
+  local where, way = layer.class_name, { dropout = dropout }
   way.comm = context.comm(where, layer.comm, "sp")
   way.layout = layer.layout or layer.indices and "indices" or context.layout()
   agree(layer, x, mask, way)
