@@ -1,10 +1,11 @@
 --- Two nodes of ranks, given explicitly: every key crosses the slow link once, whatever goes on inside.
 --   mosaic-lua --virtual 4 examples/hierarchical.lua
+-- Started on one rank it runs on four virtual ones.
 package.path = (arg[0]:match "^(.*/)[^/]*$" or "") .. "?.lua;" .. package.path
 local mosaic = require "mosaic"
 local compare = require "support.compare"
-local fail = require "support.fail"
 local options = require "support.options"
+local ranks = require "support.ranks"
 
 local o = options.parse("examples/hierarchical.lua", "Checks attention over two nodes of ranks.", {
   { "rows", 301, "rows of the sequence", integer = 1 },
@@ -17,9 +18,8 @@ local function slow_bytes(comm)
   return mosaic.total(sum)
 end
 
-if o then
+local function main()
   local world = mosaic.comm.world()
-  if world.size < 2 then fail("two nodes need at least 2 ranks, not %d: --virtual 4", world.size) end
   local nodes = { {}, {} }
   for rank = 0, world.size - 1 do table.insert(nodes[rank < world.size / 2 and 1 or 2], rank) end
   for _, inside in ipairs { "local", "ring", "heads" } do
@@ -33,3 +33,5 @@ if o then
     if world.rank == 0 then print(("  of these over the slow link: %d"):format(sent)) end
   end
 end
+
+if o then ranks(4, main) end

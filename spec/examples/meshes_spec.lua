@@ -13,8 +13,8 @@ describe("the examples of ranks as a mesh", function()
     local composed, ring = out:match "2 x 2 +error %S+ (%d+) bytes.*ring +error %S+ (%d+) bytes"
     assert.is_true(tonumber(composed) < tonumber(ring), out)
     run("composed_2x2", "--seq-parallel mesh2d --rows 5")
-    local alone = program "examples/composed_2x2.lua"
-    assert.truthy(alone.err:find("a mesh of 2 x 2 needs 4 ranks, not 1", 1, true), alone.err)
+    local two = program "--virtual 2 examples/composed_2x2.lua"
+    assert.truthy(two.err:find("a mesh of 2 x 2 needs 4 ranks, not 2", 1, true), two.err)
   end)
 
   it("hierarchical: K/V twice and their gradients once over the slow link, whatever is inside", function()
@@ -26,9 +26,21 @@ describe("the examples of ranks as a mesh", function()
     assert.equal(3, count)
   end)
 
+  it("start virtual ranks where there is one", function()
+    for _, example in ipairs { "composed_2x2", "hierarchical", "rshard" } do
+      local alone = program(("examples/%s.lua --rows 40"):format(example))
+      assert.equal(0, alone.status, alone.err)
+      assert.equal(run(example, "--rows 40"), alone.out)
+    end
+  end)
+
   it("rshard: exact, with what every node could tell", function()
     local out = run("rshard", "--rows 40")
     assert.truthy(out:find "compute 4 +10 +4 +4 +infeasible", out)
+    assert.truthy(out:find "attention %(4,4%) +10 +4 +4 +infeasible", out)
+    assert.truthy(out:find "attention %(1,3%) +20 +2 +2 +borderline", out)
+    assert.truthy(out:find("\nRECOVERABLE: 8 of 20 see neighbouring rows, first of them attention (1,2)\n", 1,
+      true), out)
     assert.truthy(out:find "rshard +error", out)
   end)
 end)

@@ -60,7 +60,10 @@ node                     rows  min gap  max gap  text
 compute 1                   3        3        3  infeasible
 compute 2                   3        3        3  infeasible
 compute 3                   3        3        3  infeasible
-attention (1,1)             9        1        1  recoverable]], text)
+attention (1,1)             9        1        1  recoverable
+RECOVERABLE: 1 of 4 see neighbouring rows, first of them attention (1,1)]], text)
+    local apart = mosaic.rshard.report { compute = { { 1, 4 }, { 9 } }, attention = { { 1, 4, 9 } } }
+    assert.is_nil(apart:find "RECOVERABLE")
   end)
 
   it("refuse what deals nothing", function()

@@ -9,7 +9,9 @@
 -- node i has the rows k p + (i-1) c + u, 1 <= u <= c. The nodes are taken in groups; S_(g,u) has the u-th
 -- row of every cluster of group g, so beta = c ceil(alpha / group). Attention node (j,l) sees the queries of
 -- S_j and the keys of S_l. No node should see rows from which the text between them can be guessed:
--- a smallest gap of 1 is recoverable, 2 is borderline, 3 and more is taken as infeasible.
+-- a smallest gap of 1 is recoverable, 2 is borderline, 3 and more is taken as infeasible. Compute nodes with
+-- c = 1 and nodes (j,j) with group = 1 keep a gap of p; some node (j,l) never does: dense attention has
+-- somebody multiply the query of row i + 1 with the key of row i. The report says who.
 local check = require "mosaic.check"
 local class = require "mosaic.class"
 local dealing = require "mosaic.rshard.dealing"

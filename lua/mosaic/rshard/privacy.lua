@@ -54,13 +54,25 @@ end
 
 function privacy.list(sets, options) return list_of("rshard.privacy", sets, options) end
 
+--- One line about those whose text can be recovered; nil where there are none.
+local function warning(list)
+  local count, first = 0, nil
+  for _, row in ipairs(list) do
+    if row.class == "recoverable" then count, first = count + 1, first or row.node end
+  end
+  return first
+    and ("RECOVERABLE: %d of %d see neighbouring rows, first of them %s"):format(count, #list, first)
+end
+
 --- The same as a table in text.
 function privacy.report(sets, options)
   local lines = { ("%-20s %8s %8s %8s  %s"):format("node", "rows", "min gap", "max gap", "text") }
-  for _, row in ipairs(list_of("rshard.report", sets, options)) do
+  local list = list_of("rshard.report", sets, options)
+  for _, row in ipairs(list) do
     lines[#lines + 1] = ("%-20s %8d %8s %8s  %s"):format(row.node, row.rows,
       row.rows > 1 and row.smallest or "-", row.rows > 1 and row.largest or "-", row.class)
   end
+  lines[#lines + 1] = warning(list)
   return table.concat(lines, "\n")
 end
 
