@@ -15,9 +15,12 @@ local PLACES = {
   { -20, 1, 2, 130, 3 }, { 0.125, 3, 4, 1000, 517 },
 }
 
---- The value of a node where `known` has those of the arguments; nil where it is not defined.
+local ARGUMENTS = { "score", "batch", "head", "query", "key" }
+
+--- The value of a node where `known` has those of the arguments by their ids; nil where it is not defined.
+-- (By ids: LuaJIT 2.1.0-beta3 loses stores to keys that are tables when such a loop gets compiled.)
 local function evaluate(graph, node, known)
-  local value = known[node]
+  local value = known[node.id]
   if value ~= nil then return value end
   if node.op == "constant" then return node.value end
   local a = evaluate(graph, node.a, known)
@@ -30,7 +33,7 @@ local function evaluate(graph, node, known)
   else
     value = ops.all[node.op][2](a, b, c)
   end
-  known[node] = value
+  known[node.id] = value
   return value
 end
 
@@ -54,9 +57,7 @@ end
 return function(where, graph, f, result, valid, has_score)
   for _, place in ipairs(PLACES) do
     local known = {}
-    for i, name in ipairs { "score", "batch", "head", "query", "key" } do
-      known[graph:argument(name)] = place[i]
-    end
+    for i, name in ipairs(ARGUMENTS) do known[graph:argument(name).id] = place[i] end
     if evaluate(graph, valid, known) ~= 0 then
       local ok, got = pcall(f, unpack(place, has_score and 1 or 2))
       local traced = evaluate(graph, result, known)
