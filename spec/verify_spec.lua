@@ -100,6 +100,24 @@ describe("verify", function()
     assert.is_false(found.ok)
   end)
 
+  it("takes a layer whose strategy needs its mesh of ranks", function()
+    local layer = mosaic.ComposedAttention {
+      embed_dim = 8, num_heads = 2, attention_axis = 2, mesh_shape = { 2, 2 }, dtype = "f64",
+    }
+    assert.is_true(mosaic.verify(layer, { 2, 13, 8 }, { ranks = 4, quiet = true }).ok)
+  end)
+
+  it("takes functions in masks, and dropout", function()
+    local mask = {
+      keep = function(_, h, i, j) return (i + j) % (h + 1) == 0 or i == j end,
+      score = function(s, _, h) return s / h end,
+    }
+    local sizes = { rows = 21, heads = 2, head_size = 4 }
+    assert.is_true(verify("mesh2d", sizes, { ranks = 3, mask = mask, dtypes = { "f64" } }).ok)
+    local options = { ranks = 2, dropout = { p = 0.3, seed = 5 }, dtypes = { "f64" } }
+    assert.is_true(verify("heads", sizes, options).ok)
+  end)
+
   it("refuses sizes, masks and options that it does not know", function()
     fails("verify: sizes: unknown option 'row', did you mean 'rows'", function()
       mosaic.verify("ring", { row = 5 })

@@ -16,6 +16,7 @@ against the strategy's formula, work and memory of the ranks. Exit status 1: som
   --mask M        causal,window=LEFT:RIGHT,prefix=T,documents=N,alibi,keep,bias: any of them, with commas
   --dtype T       f64,f32,bf16,f16: any of them, with commas (default f64,f32)
   --wire W        bf16, fp8 or int8: how keys and values travel
+  --dropout P     of the probabilities (default 0)
   --seed S        of the random numbers (default 1)
 ]]
 
@@ -23,7 +24,7 @@ local SIZES = {
   rows = "rows", ["key-rows"] = "key_rows", heads = "heads", ["kv-heads"] = "kv_heads",
   ["head-size"] = "head_size", batch = "batch",
 }
-local NUMBERS = { ranks = "ranks", seed = "seed" }
+local NUMBERS = { ranks = "ranks", seed = "seed", dropout = "dropout" }
 local TEXTS = { layout = "layout", mask = "mask", wire = "wire", strategy = "strategy", dtype = "dtypes" }
 
 local function refuse(format, ...)
@@ -94,10 +95,13 @@ end
 local sizes, options = read { ... }
 local wanted = options.strategy or "ring"
 options.strategy, options.dtypes = nil, options.dtypes and list_of(options.dtypes)
+options.dropout = options.dropout and { p = options.dropout, seed = options.seed or 1 }
 local fine = true
 if wanted == "all" then
   for _, each in ipairs(mosaic.strategy.names()) do
-    fine = mosaic.verify(each, sizes, options_for(each, options)).ok and fine
+    local ok, found = pcall(mosaic.verify, each, sizes, options_for(each, options))
+    if not ok then io.stderr:write(("%s: %s\n"):format(each, tostring(found))) end
+    fine = ok and found.ok and fine
   end
 else
   fine = mosaic.verify(strategy_of(wanted), sizes, options).ok

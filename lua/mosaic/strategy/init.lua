@@ -12,6 +12,7 @@
 --   check(plan, sizes)                        fails where it cannot be exact: arithmetic on what all
 --                                             ranks know, so all fail, before the first message
 --   volume(plan, sizes) -> bytes              what this rank sends forward
+--   memory(plan, sizes) -> bytes              most that this rank holds forward; -1: no promise
 --   balanced = true                           equal shares of the rows are equal work (or a function of
 --                                             the options that says so)
 --   approximate = "why"                       absent: equal to one rank

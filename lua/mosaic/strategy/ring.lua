@@ -63,6 +63,14 @@ return {
     return rotate.backward(comm, q, k, v, plan, g, { directions = plan.options.directions })
   end,
 
+  --- Own q, k, v and the result, the block that is here and the one that arrives: 8 n E b; and 30 %.
+  memory = function(plan, sizes)
+    if passes_queries(plan, sizes) then return -1 end
+    local keys = math.max(unpack(plan.keys:row_counts()))
+    return 1.3 * sizes.batch * sizes.d * (plan.queries:count(plan.comm.rank) * sizes.heads
+      * (sizes.bytes + sizes.out_bytes) + 6 * keys * sizes.kv_heads * sizes.bytes)
+  end,
+
   volume = function(plan, sizes)
     if passes_queries(plan, sizes) then
       local queries, results = rotate_queries.rows_sent(plan)

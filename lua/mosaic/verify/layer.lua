@@ -20,7 +20,8 @@ local Tensor = require "mosaic.tensor"
 local OPTIONS = { "axis", "ranks", "layout", "mask", "seed", "quiet" }
 
 --- The same module with tensors of its own, in f64, so that ranks of one process do not share gradients.
-local function copy(value, done)
+-- backend: nil, or what attention layers in it get for theirs.
+local function copy(value, done, backend)
   if type(value) ~= "table" then return value end
   if done[value] then return done[value] end
   if Tensor.is(value) then
@@ -31,7 +32,9 @@ local function copy(value, done)
   end
   local own = setmetatable({}, getmetatable(value))
   done[value] = own
-  for name, field in pairs(value) do rawset(own, name, copy(field, done)) end
+  for name, field in pairs(value) do
+    rawset(own, name, backend and name == "backend" and backend or copy(field, done, backend))
+  end
   return own
 end
 
@@ -54,7 +57,7 @@ end
 -- gradients summed over comm.
 local function compute(comm, job)
   context.init { layout = job.part.layout }
-  local layer = copy(job.layer, {})
+  local layer = copy(job.layer, {}, job.backend)
   local function shard(x) return rows_of(x, job.axis, job.part, comm.rank) end
   local x = shard(job.x):requires_grad_()
   local y = layer:forward(x, job.mask and { mask = local_mask(job.mask, job.part, comm.rank) } or nil)
@@ -68,7 +71,7 @@ end
 local function on_one_rank(job)
   local whole = {}
   for name, value in pairs(job) do whole[name] = value end
-  whole.part = partition.new { rows = job.part.rows, ranks = 1 }
+  whole.part, whole.backend = partition.new { rows = job.part.rows, ranks = 1 }, "local"
   return comms.spawn(1, function(comm) return compute(comm, whole) end)[1]
 end
 
@@ -95,7 +98,11 @@ local function errors_of(comm, job, results, truth)
 end
 
 local function new_job(layer, shape, options, ranks)
-  local axis = check.axis("verify", options.axis or layer.attention_axis, #shape) + 1
+  local axis = options.axis or layer.attention_axis
+  if not axis then
+    check.fail("verify: %s has no attention_axis; name the sharded one: axis = 2", layer.class_name)
+  end
+  axis = check.axis("verify", axis, #shape) + 1
   local generator = Generator(options.seed or 1)
   local function whole()
     return random.randn { dtype = "f64", generator = generator, unpack(shape) }

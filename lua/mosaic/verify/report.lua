@@ -4,6 +4,7 @@ local report = {}
 local EXACT = { f64 = 1e-12 } -- of the largest value
 local ULPS = 2 ^ -22          -- a few roundings of f32, allowed beside twice the error of one rank
 local BYTES = 0.02            -- measured bytes may differ from the formula's by this share
+local SMALL = 2 ^ 17          -- bytes; smaller bounds of memory are not judged
 
 --- The bound for a tensor in a dtype: the house's, or twice what one rank makes of the same dtype.
 function report.bound(dtype, one_rank) return EXACT[dtype] or 2 * one_rank + ULPS end
@@ -25,6 +26,16 @@ local function bytes_agree(ranks)
   return true
 end
 
+--- Does every rank stay within the memory that the strategy promises? nil where it promises nothing, or the
+-- shards are so small that what does not grow with them counts.
+local function memory_fits(ranks)
+  for _, rank in ipairs(ranks) do
+    if rank.room < SMALL then return nil end
+    if rank.peak > rank.room then return false end
+  end
+  return true
+end
+
 --- "1,234,567"
 local function thousands(number)
   local text = ("%d"):format(number)
@@ -42,17 +53,17 @@ local function verdict(fine)
 end
 
 --- found = { title, errors = { { name, dtype, error, bound, ok }, ... }, ranks = { { bytes, predicted,
--- peak, work }, ... } or nil, off = { max, rms } of an answer that is not exact by nature, or nil,
+-- peak, work, room }, ... } or nil, off = { max, rms } of an answer that is not exact by nature, or nil,
 -- balance = the largest share by which work may exceed the mean, or nil }.
--- Sets found.imbalance, found.bytes_ok, found.balance_ok and found.ok.
+-- Sets found.imbalance, found.bytes_ok, found.memory_ok, found.balance_ok and found.ok.
 function report.judge(found)
   if found.ranks then
     local _, most, mean = extremes(found.ranks, "work")
     found.imbalance = mean > 0 and most / mean - 1 or 0
-    found.bytes_ok = bytes_agree(found.ranks)
+    found.bytes_ok, found.memory_ok = bytes_agree(found.ranks), memory_fits(found.ranks)
   end
   if found.balance then found.balance_ok = found.imbalance <= found.balance end
-  found.ok = found.bytes_ok ~= false and found.balance_ok ~= false
+  found.ok = found.bytes_ok ~= false and found.balance_ok ~= false and found.memory_ok ~= false
   for _, entry in ipairs(found.errors) do found.ok = found.ok and entry.ok end
   return found
 end
@@ -63,7 +74,8 @@ local function add_costs(lines, found)
     ranks[1].predicted < 0 and "none" or range(ranks, "predicted"), verdict(found.bytes_ok))
   lines[#lines + 1] = ("  pairs worked on by a rank       %s; the busiest %.1f %% over the mean  %s"):format(
     range(ranks, "work"), 100 * found.imbalance, verdict(found.balance_ok))
-  lines[#lines + 1] = ("  most bytes held by a rank       %s"):format(range(ranks, "peak"))
+  lines[#lines + 1] = ("  most bytes held by a rank       %s%s  %s"):format(range(ranks, "peak"),
+    ranks[1].room < 0 and "" or "; bound " .. range(ranks, "room"), verdict(found.memory_ok))
 end
 
 function report.text(found)

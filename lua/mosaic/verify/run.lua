@@ -6,6 +6,7 @@ local create = require "mosaic.tensor.create"
 local runtime = require "mosaic.runtime"
 local state = require "mosaic.state"
 local tape = require "mosaic.autograd.tape"
+local Tensor = require "mosaic.tensor"
 
 local run = {}
 
@@ -31,7 +32,7 @@ local function local_mask(mask, queries, keys, rank, dtype)
       q = rows_of(mask.documents.q, 1, queries, rank), k = rows_of(mask.documents.k, 1, keys, rank),
     }
   end
-  if mask.keep then part.keep = rows_of(mask.keep, -2, queries, rank) end
+  if Tensor.is(mask.keep) then part.keep = rows_of(mask.keep, -2, queries, rank) end
   if mask.bias then part.bias = rows_of(mask.bias, -2, queries, rank):to(dtype):requires_grad_() end
   return part
 end
@@ -78,6 +79,7 @@ local function measure_forward(comm, x, options)
   return {
     bytes = comm:bytes_sent() - rank.agreed_bytes - sent,
     predicted = seen.body.volume and seen.body.volume(seen.plan, seen.sizes),
+    room = seen.body.memory and math.ceil(seen.body.memory(seen.plan, seen.sizes)),
     peak = runtime.memory().rank_peak_bytes - held,
     work = attention.work().forward - worked,
   }
@@ -107,7 +109,7 @@ end
 local KEYS = { dk = true, dv = true }
 
 --- Runs `job` on this rank in `dtype`; returns its largest differences to the truth, by name, over all
--- ranks, and the costs { bytes, predicted (-1: none), peak, work } of every rank.
+-- ranks, and the costs { bytes, predicted (-1: none), peak, work, room (-1: no bound) } of every rank.
 --   job = { tensors, mask, strategy, options, queries, keys, truth }
 function run.rank(comm, job, dtype)
   local x = shard_of(job.tensors, job.mask, job.queries, job.keys, comm.rank, dtype)
@@ -123,8 +125,9 @@ function run.rank(comm, job, dtype)
     errors[name] = comm:all_reduce(create.tensor({ own }, { dtype = "f64" }), { op = "max" }):item()
   end
   local ranks = {}
-  for i, row in ipairs(comm:all_gather_list { costs.bytes, costs.predicted or -1, costs.peak, costs.work }) do
-    ranks[i] = { bytes = row[1], predicted = row[2], peak = row[3], work = row[4] }
+  local own = { costs.bytes, costs.predicted or -1, costs.peak, costs.work, costs.room or -1 }
+  for i, row in ipairs(comm:all_gather_list(own)) do
+    ranks[i] = { bytes = row[1], predicted = row[2], peak = row[3], work = row[4], room = row[5] }
   end
   return errors, ranks
 end
