@@ -4,7 +4,8 @@
 -- A strategy is a function of this rank's q, k, v and a plan that says which rows every rank holds; it
 -- returns out and lse. What it is made of is differentiable, so there is no backward to write:
 -- mosaic.sdpa(q, k, v, plan:block(owner)) attends to owner's keys, mosaic.merge joins two results,
--- mosaic.move takes rows to where they are wanted, mosaic.rotate sends keys and values round the ranks.
+-- mosaic.move takes rows to where they are wanted, mosaic.move_mask a mask's rows along with its queries,
+-- mosaic.rotate sends keys and values round the ranks.
 package.path = (arg[0]:match "^(.*/)[^/]*$" or "") .. "?.lua;" .. package.path
 local mosaic = require "mosaic"
 local fail = require "support.fail"
@@ -74,7 +75,7 @@ end
 define("mirror", function(comm, q, k, v, plan)
   local queries, keys = mirrored(plan.queries), mirrored(plan.keys)
   local function swap(x, axis, have, want) return mosaic.move(comm, x, axis, have, want) end
-  local mask = mosaic.mask_rows.move(plan.mask, plan.queries:count(comm.rank), function(x)
+  local mask = mosaic.move_mask(plan.mask, plan.queries:count(comm.rank), function(x)
     return swap(x, -2, plan.queries, queries)
   end)
   local out, lse = mosaic.rotate(comm, swap(q, -2, plan.queries, queries), swap(k, -2, plan.keys, keys),

@@ -5,6 +5,7 @@
 -- heads are -3 and batch entries -4 and -5. Functions in place of keep know their rows by position.
 -- Everything here is differentiable, for bias. A single row of keep or bias that stands for all queries
 -- of its rank is written out when it moves: every rank may have another one.
+local check = require "mosaic.check"
 local tape = require "mosaic.autograd.tape"
 local create = require "mosaic.tensor.create"
 local Tensor = require "mosaic.tensor"
@@ -62,7 +63,11 @@ local function written_out(x, queries)
 end
 
 --- The mask for queries that move: change(tensor with a row for each of this rank's queries) moves them.
+-- Strategies outside this library know it as mosaic.move_mask.
 function mask_rows.move(mask, queries, change)
+  check.kind("move_mask", "the mask", mask, "table")
+  check.integer("move_mask", "queries", queries, 0)
+  check.callable("move_mask", "the change", change)
   return with_tensors(mask, function(x) return change(written_out(x, queries)) end)
 end
 
