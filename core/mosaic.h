@@ -713,8 +713,9 @@ MOSAIC_API void mosaic_comm_abort(int code);
 
 MOSAIC_API int mosaic_comm_rank(const mosaic_comm *comm);
 MOSAIC_API int mosaic_comm_size(const mosaic_comm *comm);
+/* -1 where there is no such rank or no communicator. */
 MOSAIC_API int mosaic_comm_world_rank(const mosaic_comm *comm, int rank);
-/* The lowest rank of the world that runs on this rank's machine. */
+/* The lowest rank of the world that runs on this rank's machine; -1 without a communicator. */
 MOSAIC_API int mosaic_comm_node(const mosaic_comm *comm);
 MOSAIC_API const char *mosaic_comm_transport(const mosaic_comm *comm); /* "virtual", "mpi" */
 MOSAIC_API const char *mosaic_process_name(void);                      /* "host pid 4711" */

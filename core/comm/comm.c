@@ -53,13 +53,14 @@ int64_t mosaic_comm_bytes_sent(const mosaic_comm *c) { return c->endpoint->bytes
 
 int mosaic_comm_node(const mosaic_comm *c)
 {
+    if (!c) return -1;
     const mosaic_transport *transport = c->endpoint->transport;
     return transport->node ? transport->node() : 0;
 }
 
 int mosaic_comm_world_rank(const mosaic_comm *c, int rank)
 {
-    return rank >= 0 && rank < c->size ? c->ranks[rank] : -1;
+    return c && rank >= 0 && rank < c->size ? c->ranks[rank] : -1;
 }
 
 int mosaic_comm_poll(mosaic_comm *c)

@@ -135,10 +135,13 @@ end
 function head_split.preview(plan, sizes, groups, part, number)
   local share = head_split.shares(#groups[1], sizes.heads, sizes.kv_heads)[number + 1]
   local keys, own = visibility.seen_keys(plan.mask, plan.queries, plan.keys), {}
+  local members = {}
+  for i, group in ipairs(groups) do members[i] = group[number + 1] end
   for name, value in pairs(sizes) do own[name] = value end
   own.heads, own.kv_heads = share.count, share.repeats and #share.repeats or share.kv_count
   return plan:with {
-    comm = { rank = part, size = #groups }, queries = plan.queries:united(groups), keys = keys:united(groups),
+    comm = plan.comm:preview(members, part),
+    queries = plan.queries:united(groups), keys = keys:united(groups),
     mask = mask_rows.part(mask_rows.outline(plan.mask), -3, share.first, share.count),
   }, own
 end

@@ -53,6 +53,14 @@ function partial.backward(inner, comm, q, k, v, plan, g)
   return own(comm, q, k, v, plan:with { comm = comm, options = inner.options }, g)
 end
 
+--- The same sums for queries that moved: `moved` has their dout, lse and delta already. dbias only where
+-- their mask's bias, moved with them, has an edge: where any of its ranks wants the gradient.
+function partial.moved_sums(moved, queries, mask, dtype)
+  moved.dq = queries:zeros_like { dtype = dtype }
+  moved.dbias = mask.bias and mask.bias.edge and mask.bias:zeros_like { dtype = dtype } or nil
+  return moved
+end
+
 --- The sums that backward of a whole result starts from.
 function partial.gradients(q, out, lse, bias, dout, dlse)
   dout = dout or out:zeros_like()

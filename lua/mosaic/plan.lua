@@ -15,7 +15,6 @@
 local class = require "mosaic.class"
 local create = require "mosaic.tensor.create"
 local program = require "mosaic.program"
-local visibility = require "mosaic.visibility"
 
 local Plan = class("Plan")
 
@@ -81,11 +80,6 @@ function Plan:add_bias_gradient(whole, owner, block)
   else
     whole:index_add_(-1, positions_of(pieces), block)
   end
-end
-
---- Can any query of `rank` see any key of `owner`? True where that is not known.
-function Plan:sees(rank, owner)
-  return visibility.any(self.mask, self.queries:pieces(rank), self.keys:pieces(owner))
 end
 
 return Plan

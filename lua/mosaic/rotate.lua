@@ -232,10 +232,11 @@ local recorded = Function("rotate", {
   end,
 })
 
---- Bytes that this rank sends forward, the inner strategy's included.
+--- Bytes that this rank sends forward, the inner strategy's included; nil where that does not say.
 function Rotation:volume(sizes)
   local course = self.course
   local bytes = strategy.volume(self.inner, self:against(self.own_keys), sizes)
+  if not bytes then return nil end
   for step = 1, course.size - 1 do
     self:each_lane(step, function(leg)
       if leg.seen[step] then bytes = bytes + strategy.volume(self.inner, self:against(leg.keys), sizes) end

@@ -1,3 +1,4 @@
+local C = require "mosaic.ffi"
 local mosaic = require "mosaic"
 local fails = require "spec.support.fails"
 local nodes = require "mosaic.comm.nodes"
@@ -20,6 +21,11 @@ end
 local function clustered(...) return nodes.grouped(nodes.clustered(latencies(...))) end
 
 describe("nodes", function()
+  it("has no answer without a communicator", function()
+    assert.equal(-1, C.mosaic_comm_node(nil))
+    assert.equal(-1, C.mosaic_comm_world_rank(nil, 0))
+  end)
+
   it("are runs of a given size, the last one shorter", function()
     mosaic.virtual(5, function(comm)
       assert.same({ { 0, 1 }, { 2, 3 }, { 4 } }, comm:nodes { size = 2 })

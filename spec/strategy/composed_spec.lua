@@ -1,5 +1,6 @@
 local mosaic = require "mosaic"
 local bytes = require "spec.support.bytes"
+local cases = require "spec.support.contract_cases"
 local contract = require "spec.support.contract"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
@@ -13,6 +14,12 @@ describe("composed", function()
     { ranks = { 4 }, lengths = { 7 }, heads = { 5, 1 }, layouts = { "indices" } })
   contract(it, { "composed", mesh_shape = { 2, 2 }, head_parallel = false },
     { ranks = { 4 }, lengths = { 5, 13 }, layouts = { "contiguous" } })
+  -- a hierarchy asks for the nodes of ranks that are not split off yet
+  contract(it, { "composed", mesh_shape = { 2, 2 }, seq_parallel = "hierarchical" },
+    { ranks = { 4 }, lengths = { 7 }, layouts = { "zigzag" }, masks = { causal = cases.MASKS.causal } })
+  contract(it, { "composed", mesh_shape = { 4, 2 }, head_axis = 2, seq_parallel = {
+    "hierarchical", intra_node_size = 1, intra_node_strategy = { "hierarchical", intra_node_size = 1 } } },
+    { ranks = { 8 }, lengths = { 13 }, layouts = { "zigzag" }, masks = { causal = cases.MASKS.causal } })
   odd_masks(it, { "composed", mesh_shape = { 2, 2 } }, { ranks = { 4 } })
 
   -- batch, heads, kv heads, rows, d of f32; n = 6 rows on each of 4 ranks
@@ -70,6 +77,25 @@ describe("composed", function()
     end)
   end)
 
+  it("takes strategies that do not say what they send, alone or in others", function()
+    local function mine(...) return mosaic.strategy.get("ring").body.attend(...) end
+    for _, inner in ipairs { mine, { "hierarchical", intra_node_size = 1, intra_node_strategy = mine } } do
+      for _, heads in ipairs { true, false } do
+        local strategy = { "composed", seq_parallel = inner, head_parallel = heads }
+        local options = { ranks = 4, quiet = true, dtypes = { "f64" } }
+        assert.is_true(mosaic.verify(strategy, { rows = 9 }, options).ok)
+      end
+    end
+  end)
+
+  it("is as approximate as the strategy of the sequence", function()
+    local function why(options) return mosaic.strategy.get(options).body.approximate end
+    local pooled = { "compressed", ratio = 2 }
+    assert.equal(why(pooled), why { "composed", seq_parallel = pooled })
+    assert.equal(why(pooled), why { "composed", seq_parallel = { "composed", seq_parallel = pooled } })
+    assert.is_nil(why { "composed", seq_parallel = "hierarchical" })
+  end)
+
   it("refuses what is no mesh of the ranks, on every rank", function()
     mosaic.virtual(4, function(comm)
       local x = fill { 2, 3, 4 }
@@ -79,6 +105,9 @@ describe("composed", function()
       end
       refuses("composed: mesh_shape {2, 3} is not a mesh of 4 ranks; {2, 2} is", { mesh_shape = { 2, 3 } })
       refuses("composed: mesh_shape[2] must be an integer", { mesh_shape = { 2, 1.5 } })
+      refuses("local: the keys are spread over 2 ranks, and this strategy sees one rank's",
+        { seq_parallel = "local" })
+      refuses("spread over 4 ranks", { seq_parallel = { "local" }, head_parallel = false })
       refuses("composed: head_axis 3 is not one of 1, 2", { head_axis = 3 })
       refuses("ring: directions must be 1 or 2, got 3", { seq_parallel = { "ring", directions = 3 } })
       refuses("unknown option 'seq_paralel', did you mean 'seq_parallel'?", { seq_paralel = "ring" })

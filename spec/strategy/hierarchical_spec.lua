@@ -18,7 +18,7 @@ local FEW = { causal = cases.MASKS.causal, documents = cases.MASKS.documents, bi
 describe("hierarchical", function()
   contract(it, hierarchical(2, "ring"),
     { ranks = { 1, 2, 4, 5, 6 }, lengths = { 0, 1, 13 }, layouts = { "zigzag", "indices" } })
-  contract(it, hierarchical(2, "local", "gather"),
+  contract(it, hierarchical(2, { "local" }, "gather"),
     { ranks = { 4, 6 }, lengths = { 0, 1, 13 }, layouts = { "contiguous", "indices" }, masks = FEW })
   contract(it, hierarchical(3, "ring", { "ring", directions = 2 }),
     { ranks = { 6 }, lengths = { 13 }, layouts = { "striped" }, masks = FEW })
@@ -95,6 +95,15 @@ describe("hierarchical", function()
     end)
   end)
 
+  it("takes an inner strategy that does not say what it sends", function()
+    local function mine(...) return mosaic.strategy.get("ring").body.attend(...) end
+    for _, between in ipairs { "ring", "gather" } do
+      local found = mosaic.verify(hierarchical(2, mine, between), { rows = 9 },
+        { ranks = 4, quiet = true, dtypes = { "f64" } })
+      assert.is_true(found.ok)
+    end
+  end)
+
   it("refuses what is no hierarchy, on every rank", function()
     mosaic.virtual(4, function(comm)
       local x = fill { 2, 3, 4 }
@@ -109,6 +118,12 @@ describe("hierarchical", function()
       refuses("ring: directions must be 1 or 2, got 5", hierarchical(2, { "ring", directions = 5 }))
       refuses("ring: directions must be 1 or 2, got 5", hierarchical(2, "ring", { "ring", directions = 5 }))
       refuses("hierarchical: the inner strategy 'infini' is approximate", hierarchical(2, "infini"))
+      refuses("hierarchical: the inner strategy 'composed' is approximate", hierarchical(2,
+        { "composed", head_parallel = false, seq_parallel = { "compressed", ratio = 2 } }))
+      refuses("hierarchical: between nodes 'ring' has no option 'pass'; 'ring' has 'directions'",
+        hierarchical(2, "ring", { "ring", pass = "q" }))
+      refuses("hierarchical: between nodes 'gather' has no option 'slices'",
+        hierarchical(2, "ring", { "gather", slices = 2 }))
     end)
   end)
 end)

@@ -16,20 +16,25 @@ describe("mesh2d", function()
   end
   odd_masks(it, "mesh2d", { ranks = { 2, 4, 6 } })
 
-  it("takes a bias that wants no gradient", function()
-    local bias, x = fill({ 2, 8, 8 }, { seed = 2 }), fill { 2, 8, 3 }
-    local function gradient(attend, rows, options)
-      rows = rows:detach():requires_grad_()
-      attend(rows, rows, rows, options):sum():backward()
-      return rows.grad
+  it("takes a bias that wants a gradient on some ranks only", function()
+    local whole_bias, x = fill({ 2, 8, 8 }, { seed = 2 }), fill { 2, 8, 3 }
+    local function gradients(attend, rows, bias, wants, options)
+      rows, bias = rows:detach():requires_grad_(), bias:detach():requires_grad_(wants)
+      options.mask = { bias = bias }
+      attend(rows, rows, rows, options):square():sum():backward()
+      return rows.grad, bias.grad
     end
-    local whole = gradient(mosaic.sdpa, x, { mask = { bias = bias } })
-    mosaic.virtual(4, function(comm)
-      local function cut(t) return mosaic.shard(t, { axis = 2, comm = comm, layout = "contiguous" }) end
-      close(gradient(mosaic.attend, cut(x), {
-        strategy = "mesh2d", comm = comm, layout = "contiguous", mask = { bias = cut(bias) },
-      }), cut(whole))
-    end)
+    local whole, of_bias = gradients(mosaic.sdpa, x, whole_bias, true, {})
+    local inside = { "hierarchical", intra_node_size = 2, intra_node_strategy = "mesh2d" }
+    for _, strategy in ipairs { "mesh2d", "rshard", { "composed", seq_parallel = "mesh2d" }, inside } do
+      mosaic.virtual(4, function(comm)
+        local function cut(t) return mosaic.shard(t, { axis = 2, comm = comm, layout = "contiguous" }) end
+        local of_rows, own = gradients(mosaic.attend, cut(x), cut(whole_bias), comm.rank == 0,
+          { strategy = strategy, comm = comm, layout = "contiguous" })
+        close(of_rows, cut(whole))
+        if comm.rank == 0 then close(own, cut(of_bias)) else assert.is_nil(own) end
+      end)
+    end
   end)
 
   it("sends n E b (c-1) of queries, as much of results and lse, 2 n Hkv d b (a-1) of keys", function()

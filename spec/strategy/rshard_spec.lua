@@ -103,6 +103,8 @@ describe("rshard", function()
       refuses("rshard: index 3 is in attention set 1 and in attention set 2",
         { attention = { { 1, 2, 3 }, { 3, 4, 5, 6 } } })
       refuses("rshard: index 5 is in no attention set", { attention = { { 1, 2, 3 }, { 4, 6 } } })
+      refuses("rshard: index 99 is in attention set 2, the last row is 6",
+        { attention = { { 1, 2, 3 }, { 4, 5, 6, 99 } } })
       refuses("rshard: attention has 1 sets of queries and 2 of keys",
         { attention = { q = { { 1, 2, 3, 4, 5, 6 } }, k = { { 1, 2, 3 }, { 4, 5, 6 } } } })
       refuses("rshard: beta, tokens and attention exclude each other", { beta = 2, tokens = {} })

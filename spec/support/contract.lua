@@ -35,7 +35,7 @@ local function local_mask(case, q_positions, k_positions)
     }
   end
   if type(mask.keep) == "table" then part.keep = rows_of(mask.keep, -2, q_positions) end
-  if mask.bias then part.bias = rows_of(mask.bias, -2, q_positions):requires_grad_() end
+  if mask.bias then part.bias = rows_of(mask.bias, -2, q_positions):requires_grad_(not case.constant) end
   return part
 end
 

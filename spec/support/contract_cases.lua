@@ -43,6 +43,9 @@ cases.MASKS = {
   bias = function(rows, heads, key_rows)
     return { bias = fill({ heads, rows, key_rows }, { seed = 6 }), prefix = math.ceil(key_rows / 2) }
   end,
+  ["a constant bias"] = function(rows, heads, key_rows)
+    return { bias = fill({ heads, rows, key_rows }, { seed = 8 }), causal = true }, true
+  end,
   ["one bias for all heads"] = function(rows, _, key_rows)
     return { bias = fill({ rows, key_rows }, { seed = 7 }), window = { 6, 6 } }
   end,
@@ -65,11 +68,12 @@ function cases.new(rows, key_rows, heads, dtype, make_mask)
   local function make(count, length, seed, kind)
     return fill({ BATCH, count, length, D }, { seed = seed, dtype = kind or dtype })
   end
+  local mask, constant = make_mask(rows, heads[1], key_rows)
   return {
     rows = rows, key_rows = key_rows, heads = heads[1], kv_heads = heads[2], dtype = dtype,
     q = make(heads[1], rows, 1), k = make(heads[2], key_rows, 2), v = make(heads[2], key_rows, 3),
     dout = make(heads[1], rows, 4, "f64"), dlse = fill({ BATCH, heads[1], rows }, { seed = 5 }),
-    mask = make_mask(rows, heads[1], key_rows),
+    mask = mask, constant = constant, -- constant: the bias wants no gradient
   }
 end
 
@@ -82,7 +86,7 @@ function cases.truth(case)
   return {
     out = like(forward.out, case.q), lse = like(forward.lse, case.dlse),
     dq = like(g.dq, case.q), dk = like(g.dk, case.k), dv = like(g.dv, case.v),
-    dbias = case.mask.bias and like(g.dbias, case.mask.bias),
+    dbias = case.mask.bias and not case.constant and like(g.dbias, case.mask.bias) or nil,
   }
 end
 

@@ -19,13 +19,15 @@ local function rows_of(placement)
   return rows
 end
 
---- row -> number of the list that has it; every row must be in exactly one.
-local function owner_among(what, lists, rows)
+--- row -> number of the list that has it; every row must be in exactly one, and none above `last`.
+local function owner_among(what, lists, rows, last)
   local owner = {}
   for i, list in ipairs(lists) do
     for _, row in ipairs(check.kind("rshard", ("%s %d"):format(what, i), list, "table")) do
       check.integer("rshard", ("an index of %s %d"):format(what, i), row, 1)
-      if owner[row] then
+      if row > last then
+        check.fail("rshard: index %d is in %s %d, the last row is %d", row, what, i, last)
+      elseif owner[row] then
         check.fail("rshard: index %d is in %s %d and in %s %d", row, what, owner[row], what, i)
       end
       owner[row] = i
@@ -62,7 +64,7 @@ local function one_by_one(beta)
   end
 end
 
---- How the attention nodes' sets are made: their number, and rule(rows, "q" or "k") -> row -> set.
+--- How the attention nodes' sets are made: their number, and rule(rows, "q" or "k", last) -> row -> set.
 local function rule_of(options, ranks)
   local lists = options.attention
   if (options.tokens and 1 or 0) + (lists and 1 or 0) + (options.beta and 1 or 0) > 1 then
@@ -76,7 +78,10 @@ local function rule_of(options, ranks)
     if #lists.q ~= #lists.k then
       check.fail("rshard: attention has %d sets of queries and %d of keys", #lists.q, #lists.k)
     end
-    return #lists.q, function(rows, which) return owner_among("attention set", lists[which], rows) end
+    return #lists.q, function(rows, which, last)
+      local bound = lists.q == lists.k and math.max(last.q, last.k) or last[which]
+      return owner_among("attention set", lists[which], rows, bound)
+    end
   end
   local beta = check.integer("rshard", "beta", options.beta or math.floor(math.sqrt(ranks)), 1)
   return beta, function() return one_by_one(beta) end
@@ -86,8 +91,10 @@ end
 -- sets. options: as of the strategy; ranks: how many are attention nodes.
 return function(plan, options, ranks)
   local beta, rule = rule_of(options, ranks)
+  local function last(placement) return placement.rows or math.huge end -- open where it is part of a whole
+  local lasts = { q = last(plan.queries), k = last(plan.keys) }
   local function cut(placement, which, some)
-    local set_of = rule(rows_of(placement), which)
+    local set_of = rule(rows_of(placement), which, lasts)
     local lists = dealing.lists(rows_of(some), beta, set_of)
     for i, list in ipairs(lists) do lists[i] = pieces_of(list) end
     return Placement(lists)

@@ -47,24 +47,27 @@ local function arrange(plan, head_axis)
   return groups, part, number
 end
 
---- Bytes that a rank sends over the axis of the heads, and over that of the sequence.
+--- Bytes that a rank sends over the axis of the heads, and over that of the sequence (nil: not known).
 local function volumes(plan, sizes, head_axis)
   local groups, part, number = arrange(plan, head_axis)
   return head_split.volume(plan, sizes, groups[part + 1], number),
     strategy.volume(along_sequence(plan), head_split.preview(plan, sizes, groups, part, number))
 end
 
---- The axis of the heads: what rank 0 would send over axis 1 without a mask decides, for all ranks alike.
+--- The axis of the heads: what rank 0 would send over axis 1 without a mask decides, for all ranks
+-- alike; axis 1 where the strategy of the sequence does not say.
 local function head_axis_of(plan, sizes)
   if plan.options.head_axis then return plan.options.head_axis end
-  if not along_sequence(plan).body.volume then return 1 end
-  plan = plan:with { comm = { rank = 0, size = plan.comm.size }, mask = {} }
+  local ranks = {}
+  for rank = 0, plan.comm.size - 1 do ranks[rank + 1] = rank end
+  plan = plan:with { comm = plan.comm:preview(ranks, 0), mask = {} }
   local heads = volumes(plan, sizes, 1)
   local _, sequence = volumes(plan, sizes, 2)
-  return heads <= sequence and 1 or 2
+  return (not sequence or heads <= sequence) and 1 or 2
 end
 
 return {
+  inner = function(options) return { options.seq_parallel or "ring" } end,
   options = { "mesh_shape", "head_axis", "head_parallel", "seq_parallel" },
 
   check = function(plan, sizes)
@@ -100,6 +103,6 @@ return {
   volume = function(plan, sizes)
     if plan.options.head_parallel == false then return strategy.volume(undivided(plan), plan, sizes) end
     local heads, sequence = volumes(plan, sizes, head_axis_of(plan, sizes))
-    return heads + sequence
+    return sequence and heads + sequence
   end,
 }

@@ -16,14 +16,20 @@ local rotate = require "mosaic.rotate"
 local strategy = require "mosaic.strategy"
 local wire = require "mosaic.wire"
 
+--- What a node's ranks run.
+local function inside_of(options)
+  local inner = strategy.get(options.intra_node_strategy or "local")
+  return inner.name == "local" and strategy.get "gather" or inner
+end
+
 --- The hierarchy, and options of rotate.
 local function levels(plan)
   local o = plan.options
-  local inner, between = o.intra_node_strategy or "local", strategy.get(o.inter_node_strategy or "ring")
+  local inner, between = inside_of(o), strategy.get(o.inter_node_strategy or "ring")
   local hierarchy = Hierarchy(plan, { size = o.intra_node_size, groups = o.nodes, probe = o.probe },
     between.name == "gather")
   return hierarchy, {
-    inner = strategy.get(inner == "local" and "gather" or inner),
+    inner = inner,
     groups = hierarchy.groups, place = hierarchy.node, directions = between.options.directions,
   }
 end
@@ -59,10 +65,25 @@ local function volume(plan, sizes)
   local row = sizes.batch * sizes.kv_heads * wire.bytes(plan.wire, sizes.d, sizes.bytes)
   local moved = 2 * hierarchy:rows_sent() * row
   if hierarchy.gathers then
-    return moved + strategy.volume(rotation.inner, hierarchy:inside_plan():with { comm = inside }, sizes)
+    local sent = strategy.volume(rotation.inner, hierarchy:inside_plan():with { comm = inside }, sizes)
+    return sent and moved + sent
   end
   rotation.inner_comm = inside
-  return moved + rotate.volume(counterparts, hierarchy.plan, sizes, rotation)
+  local sent = rotate.volume(counterparts, hierarchy.plan, sizes, rotation)
+  return sent and moved + sent
+end
+
+--- Only how blocks go round can be chosen between nodes.
+local function check_between(plan, sizes)
+  local between = strategy.get(plan.options.inter_node_strategy or "ring")
+  check.one_of("hierarchical", "inter_node_strategy", between.name, { "ring", "gather" })
+  for _, option in ipairs { "pass", "slices" } do
+    if between.options[option] ~= nil then
+      check.fail("hierarchical: between nodes '%s' has no option '%s'; 'ring' has 'directions', and "
+        .. "intra_node_strategy takes all options", between.name, option)
+    end
+  end
+  strategy.check_inner(between, plan.comm, plan, sizes)
 end
 
 --- Inside all nodes: every rank must refuse what one of them would.
@@ -81,8 +102,9 @@ end
 
 return {
   options = { "intra_node_size", "nodes", "probe", "intra_node_strategy", "inter_node_strategy" },
+  inner = function(options) return { inside_of(options) } end,
   balanced = function(options)
-    local inner = strategy.get(options.intra_node_strategy or "local").body.balanced
+    local inner = inside_of(options).body.balanced
     return inner == nil or inner == true -- rows stay at home
   end,
   attend = attend,
@@ -90,9 +112,7 @@ return {
   volume = volume,
 
   check = function(plan, sizes)
-    local between = strategy.get(plan.options.inter_node_strategy or "ring")
-    check.one_of("hierarchical", "inter_node_strategy", between.name, { "ring", "gather" })
-    strategy.check_inner(between, plan.comm, plan, sizes)
+    check_between(plan, sizes)
     check_inside(plan, sizes)
   end,
 }

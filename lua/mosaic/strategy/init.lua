@@ -11,11 +11,12 @@
 --   options = { names }                       what its table may say; found in plan.options
 --   check(plan, sizes)                        fails where it cannot be exact: arithmetic on what all
 --                                             ranks know, so all fail, before the first message
---   volume(plan, sizes) -> bytes              what this rank sends forward
+--   volume(plan, sizes) -> bytes              what this rank sends forward; nil where it cannot say
 --   memory(plan, sizes) -> bytes              most that this rank holds forward; -1: no promise
 --   balanced = true                           equal shares of the rows are equal work (or a function of
 --                                             the options that says so)
---   approximate = "why"                       absent: equal to one rank
+--   approximate = "why"                       absent: equal to one rank, where the inner ones are
+--   inner(options) -> list                    the strategies that it runs as they are asked for
 --   reference(queries, keys, options)         optional: a strategy that computes on one rank what ranks with
 --                                             these rows do, where that depends on the ranks
 --   verify = { mask = text, layout = name, ranks = number }   for what does not take all of them: the
@@ -88,6 +89,15 @@ function strategy.describe(name, options)
   return #parts > 0 and ("%s{%s}"):format(name, table.concat(parts, ", ")) or name
 end
 
+--- The body, approximate where one of its inner strategies is.
+local function as_exact_as_inner(body, options)
+  for _, inner in ipairs(body.inner and not body.approximate and body.inner(options) or {}) do
+    local why = strategy.get(inner).body.approximate
+    if why then return setmetatable({ approximate = why }, { __index = body }) end
+  end
+  return body
+end
+
 --- What was asked for, checked: { body, name, options, text }.
 function strategy.get(wanted)
   local name, options = wanted, {}
@@ -99,6 +109,7 @@ function strategy.get(wanted)
   local body = body_of(name)
   local shown = type(name) == "string" and name or "function"
   check.options(("strategy '%s'"):format(shown), options, body.options or {})
+  body = as_exact_as_inner(body, options)
   return { body = body, name = shown, options = options, text = strategy.describe(name, options) }
 end
 
@@ -118,8 +129,8 @@ local announced = {}
 
 local function announce(wanted, comm)
   local why = wanted.body.approximate
-  if not why or announced[wanted.name] or comm.rank > 0 then return end
-  announced[wanted.name] = true
+  if not why or announced[why] or comm.rank > 0 then return end -- an inner one has said it for the outer one
+  announced[why] = true
   io.stderr:write(("mosaic: strategy '%s' is approximate: %s\n"):format(wanted.name, why))
 end
 
@@ -155,11 +166,10 @@ function strategy.check_inner(wanted, comm, plan, sizes)
   announce(found, comm)
 end
 
---- Bytes that a strategy sends forward, on its own or inside another.
+--- Bytes that a strategy sends forward, on its own or inside another; nil where it does not say.
 function strategy.volume(wanted, plan, sizes)
   local found = strategy.get(wanted)
-  if not found.body.volume then check.fail("strategy '%s' does not say what it sends", found.name) end
-  return found.body.volume(plan:with { options = found.options }, sizes)
+  return found.body.volume and found.body.volume(plan:with { options = found.options }, sizes)
 end
 
 return strategy

@@ -1,5 +1,6 @@
 --- Every key and value is already here: no messages.
 local attention = require "mosaic.attention"
+local check = require "mosaic.check"
 
 --- The share of this rank's keys, from the final lse and delta (partial.lua).
 local function backward(comm, q, k, v, plan, g)
@@ -13,6 +14,13 @@ local function backward(comm, q, k, v, plan, g)
 end
 
 return {
+  check = function(plan)
+    if plan.comm.size > 1 then
+      check.fail("local: the keys are spread over %d ranks, and this strategy sees one rank's; 'gather' and "
+        .. "'ring' see all", plan.comm.size)
+    end
+  end,
+
   attend = function(comm, q, k, v, plan) return attention.sdpa(q, k, v, plan:block(comm.rank)) end,
   backward = backward,
   volume = function() return 0 end,

@@ -41,11 +41,8 @@ local function backward(comm, q, k, v, plan, g)
   local keys, values = tile:gather_keys(k), tile:gather_keys(v)
   local mask, bias_home = mask_rows.gather_again(tile.row, plan.mask, tile.query_rows, g.dbias ~= nil)
   queries = queries:wait()
-  local sums = {
-    dout = dout:wait(), lse = lse:wait(), delta = delta:wait(),
-    dq = queries:zeros_like { dtype = g.dq.dtype },
-    dbias = mask.bias and mask.bias.edge and mask.bias:zeros_like { dtype = g.dq.dtype },
-  }
+  local moved = { dout = dout:wait(), lse = lse:wait(), delta = delta:wait() }
+  local sums = partial.moved_sums(moved, queries, mask, g.dq.dtype)
   local whole = tile.plan:with { mask = mask }
   local dk, dv = partial.backward(strategy.get "local", whole.comm, queries, keys:wait(), values:wait(),
     whole, sums)

@@ -68,11 +68,8 @@ local function backward(comm, q, k, v, plan, g)
   local dealt, queries, keys, mask_of = arrange(comm, plan)
   local mask, bias_home = mask_rows.again(plan.mask, g.dbias ~= nil, mask_of)
   local there = queries(q)
-  local sums = {
-    dout = queries(g.dout), lse = queries(g.lse, -1), delta = queries(g.delta, -1),
-    dq = there:zeros_like { dtype = g.dq.dtype },
-    dbias = mask.bias and mask.bias.edge and mask.bias:zeros_like { dtype = g.dq.dtype },
-  }
+  local moved = { dout = queries(g.dout), lse = queries(g.lse, -1), delta = queries(g.delta, -1) }
+  local sums = partial.moved_sums(moved, there, mask, g.dq.dtype)
   local dk, dv = blocks.backward(dealt.blocks, there, keys(k), keys(v), plan:with { mask = mask }, sums)
   g.dq:add_(move.back(comm, sums.dq, -2, plan.queries, dealt.queries))
   local dbias = sums.dbias and bias_home(sums.dbias)
