@@ -77,9 +77,9 @@ describe("attend", function()
       refuses("ranks disagree on place: rank 0 head_from=1 batch_from={1, 2} batch_total=own, rank 1",
         { head_from = first and 1 or 3, batch_from = { 2 } })
       refuses("ranks disagree on dropout: rank 0 ", { dropout = { p = 0.5, seed = first and 1 or 2 } })
-      refuses("ranks disagree on indices", { indices = first and { { 1, 2, 3, 4 }, { 5, 6, 7, 8 } }
+      refuses("ranks disagree on k_indices: rank 0 ", { indices = first and { { 1, 2, 3, 4 }, { 5, 6, 7, 8 } }
         or { { 5, 6, 7, 8 }, { 1, 2, 3, 4 } } })
-      refuses("ranks disagree on error: rank 0 none, rank 1 attend: mask.causal must be true or false",
+      refuses("rank 1: attend: mask.causal must be true or false",
         { mask = { causal = first or "yes" } })
       refuses("attend: mask.keep u8 [3,8] is not for 4 queries",
         { mask = { keep = mosaic.ones { 3, 8, dtype = "u8" } } })
@@ -87,6 +87,51 @@ describe("attend", function()
         { mask = { bias = mosaic.zeros { 4, 4 } } })
       refuses("mask.documents has ids for 3 queries and 3 keys, the rows are 4 and 4",
         { mask = { documents = { 1, 1, 2 } } })
+    end)
+  end)
+
+  it("sees differences that are small, far down in a list, or only in a table or a tensor", function()
+    mosaic.virtual(2, function(comm)
+      local x, first = fill { 2, 4, 4 }, comm.rank == 0
+      local function refuses(text, options)
+        options.comm = comm
+        comm:reset_counters()
+        fails(text, function() mosaic.attend(x, x, x, options) end)
+        assert.equal(0, comm:counters("sendrecv").calls)
+      end
+      local hidden, close_by = { -math.huge, first and 1 or 2 }, { 1, first and 1 or 1 + 2 ^ -50 }
+      refuses("ranks disagree on mask", { mask = { score = function(s, _, h) return s + hidden[h] end } })
+      refuses("ranks disagree on mask", { mask = { score = function(s, _, h) return s + close_by[h] end } })
+      local a, b = { { 1, 2, 3, 4 }, { 5, 6, 7, 8 } }, { { 5, 6, 7, 8 }, { 1, 2, 3, 4 } }
+      refuses("k_indices: ", { indices = { q = first and a or b, k = first and b or a } }) -- the same sum
+      local beta = mosaic.tensor { 0, first and 0.5 or 0.25 }
+      refuses("ranks disagree on strategy", { strategy = { "infini", segment = 2, beta = beta },
+        mask = { causal = true } })
+      refuses("ranks disagree on strategy: rank 0 mesh2d{mesh_shape={2, 1}}", {
+        strategy = { "mesh2d", mesh_shape = first and { 2, 1 } or { 1, 2 } },
+      })
+      local ids = mosaic.tensor({ 1, 1, 2, 2 }, { dtype = "i64" })
+      local in_batch = mosaic.ones({ 1, 4, dtype = "i64" })
+      refuses("mask: rank 0 documents={q: i64 [n], k: i64 [n]}, rank 1 documents={q: i64 [n], k: i64 [1,n]}",
+        { mask = { documents = { q = ids, k = first and ids:clone() or in_batch } } })
+      refuses("mask: rank 0 documents=i64 [n], rank 1 documents={q: i64 [n], k: i64 [n]}",
+        { mask = { documents = { q = ids, k = first and ids or ids:clone() } } })
+    end)
+  end)
+
+  it("refuses on every rank keys without values", function()
+    local x, short = fill { 2, 4, 4 }, fill { 2, 3, 4 }
+    local message = "attend: k has 4 rows, v has 3: every key needs its value"
+    fails(message, function() mosaic.attend(x, x, short) end)
+    mosaic.virtual(2, function(comm)
+      for _, text in ipairs { "ring", "gather", "heads" } do
+        comm:reset_counters()
+        fails("rank 1: " .. message, function()
+          mosaic.attend(x, x, comm.rank == 0 and x or short, { strategy = text, comm = comm })
+        end)
+        assert.equal(0, comm:counters("sendrecv").calls)
+        assert.equal(0, comm:counters("all_to_all").calls)
+      end
     end)
   end)
 
@@ -113,7 +158,13 @@ describe("attend", function()
   it("needs nobody with the local strategy", function()
     mosaic.virtual(2, function(comm)
       local x = fill { 2, 4, 4 }
-      if comm.rank == 0 then mosaic.attend(x, x, x, { strategy = "local" }) end
+      local whole = mosaic.sdpa(x, x, x)
+      for _, wanted in ipairs { "local", { "local" }, mosaic.strategy.get "local" } do
+        if comm.rank == 0 then close(mosaic.attend(x, x, x, { strategy = wanted }), whole) end
+        fails("attend: strategy 'local' attends to one rank's rows, comm has 2 ranks: name a strategy",
+          function() mosaic.attend(x, x, x, { strategy = wanted, comm = comm }) end)
+        close(mosaic.attend(x, x, x, { strategy = wanted, comm = mosaic.comm.alone() }), whole)
+      end
     end)
   end)
 

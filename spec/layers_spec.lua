@@ -3,7 +3,7 @@
 --- Lowest first. A file may require modules of its own layer and of lower ones.
 local LAYERS = {
   { "ffi", "state", "class", "nearest", "heap", "check", "clock", "terminal", "runtime", "numbers",
-    "work" },
+    "work", "hash" },
   { "balance", "partition", "mesh", "mesh_shape", "placement", "visibility", "course", "folder", "tiers" },
   { "tensor" },
   { "autograd" },

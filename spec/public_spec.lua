@@ -7,7 +7,7 @@ local nn, optim = mosaic.nn, mosaic.optim
 --- Public names that are not called here: what is no function of the user's, or never fails.
 local LEFT_OUT = {
   Tensor = true, check = true, class = true, clock = true, terminal = true, Comm = true,
-  describe = true, fingerprint = true, sizes = true, is = true, -- of the library's own use
+  describe = true, fingerprint = true, sizes = true, name_of = true, is = true, -- of the library's own use
   Optimizer = true, -- the base of the others
 }
 

@@ -141,6 +141,13 @@ describe("switch", function()
       local from = comm.rank == 1 and 2 or 1
       mosaic.switch(fill { 4, 4 }, from, 3 - from, { comm = comm })
     end)
+    refused("switch: ranks disagree on from_indices: ", function(comm) -- the same lists on the other side
+      local lists = { { { 1, 2, 3, 4 }, { 5, 6, 7, 8 }, {} }, { { 5, 6, 7, 8 }, { 1, 2, 3, 4 }, {} } }
+      local first = comm.rank == 0 and 1 or 2
+      mosaic.switch(fill { 4, 8 }, 1, 2, {
+        comm = comm, from_indices = lists[first], to_indices = lists[3 - first],
+      })
+    end)
     refused("switch: expected a tensor, got nil",
       function(comm) mosaic.switch(comm.rank == 2 and x or nil, 1, 2, { comm = comm }) end)
     refused("did you mean 'zigzag'?",

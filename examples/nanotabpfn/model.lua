@@ -55,7 +55,7 @@ local function attention(options, axis, layout)
   local backend = options.backend[axis]
   return mosaic.MultiAxisAttention {
     embed_dim = options.embed_dim, num_heads = options.num_heads, axes = AXES, attention_axis = axis,
-    backend = backend, layout = layout, comm = options.comm,
+    backend = backend, layout = layout, comm = backend ~= "local" and options.comm or nil,
     switch_axis = backend == "switch" and "columns" or nil,
     dtype = options.dtype, generator = options.generator,
   }

@@ -26,6 +26,14 @@ local wire = require "mosaic.wire"
 local WHOLE = { "scale", "dropout", "head_from", "batch_from", "batch_total" } -- as for mosaic.sdpa
 local OPTIONS = { "strategy", "comm", "layout", "indices", "mask", "wire", unpack(WHOLE) }
 
+--- The local strategy on many ranks would see a rank's own keys only, without a word.
+local function check_reach(comm, options)
+  if comm.size > 1 and strategy.name_of(options.strategy) == "local" then
+    check.fail("attend: strategy 'local' attends to one rank's rows, comm has %d ranks: name a strategy that "
+      .. "works across them ('ring', 'gather', ...), or leave comm out", comm.size)
+  end
+end
+
 --- What this rank brings, checked as far as it can tell alone: { mask in its normal form, strategy, k and v
 -- as everyone will see them }.
 local function prepare(q, k, v, options)
@@ -34,6 +42,9 @@ local function prepare(q, k, v, options)
       check.fail("attend: %s must be a tensor (..., heads, rows, d), got %s", name,
         Tensor.is(t) and t:describe() or check.show(t))
     end
+  end
+  if v:size(-2) ~= k:size(-2) then
+    check.fail("attend: k has %d rows, v has %d: every key needs its value", k:size(-2), v:size(-2))
   end
   local mask = masks.normal("attend", options.mask)
   masks.check_rows("attend", mask, q:size(-2), k:size(-2))
@@ -62,7 +73,8 @@ local function facts(q, brought, options)
     layout = options.layout, scale = options.whole.scale or "default",
     dropout = options.whole.dropout and strategy.describe("dropout", options.whole.dropout) or nil,
     strategy = brought.strategy.text, wire = options.wire, place = numbers.describe_place(options.whole),
-    indices = partition.fingerprint(options.q_indices) + partition.fingerprint(options.k_indices),
+    q_indices = partition.fingerprint(options.q_indices),
+    k_indices = partition.fingerprint(options.k_indices),
     recording = state.current.recording,
   }, { queries = q:size(-2), keys = k:size(-2) }
 end
@@ -73,6 +85,7 @@ local function agree(comm, q, k, v, options)
   if comm.size == 1 then return prepare(q, k, v, options), { q:size(-2) }, { k:size(-2) } end
   local brought, queries, keys = nil, {}, {}
   local rows = comm:together("attend", function()
+    check_reach(comm, options)
     brought = prepare(q, k, v, options)
     return facts(q, brought, options)
   end)
@@ -80,10 +93,12 @@ local function agree(comm, q, k, v, options)
   return brought, queries, keys
 end
 
---- The local strategy never sends, so it needs no one, and all its rows are in order.
+--- The local strategy never sends, so without a communicator it needs no one, and all its rows are in order.
 local function complete(options)
-  local alone = options.strategy == "local"
-  local comm = alone and comms.alone() or context.comm("attend", options.comm, "sp")
+  local is_local = strategy.name_of(options.strategy) == "local"
+  local nobody = is_local and options.comm == nil
+  local comm = nobody and comms.alone() or context.comm("attend", options.comm, "sp")
+  local alone = is_local and comm.size == 1
   local indices = options.indices
   local whole = {}
   for _, name in ipairs(WHOLE) do whole[name] = options[name] end

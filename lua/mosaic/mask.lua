@@ -99,9 +99,20 @@ local text = {}
 
 function text.window(value) return ("{%d, %d}"):format(value[1], value[2]) end
 function text.alibi(value) return "{" .. table.concat(value:flat(), ", ") .. "}" end
-function text.documents(value) return ("%d dims"):format(value.q.ndim) end
 
 function text.score(value) return value:describe() end
+
+local function ids_frame(ids)
+  local shape = ids.shape
+  shape[#shape] = "n"
+  return ("%s [%s]"):format(ids.dtype, table.concat(shape, ","))
+end
+
+--- The ids' batch axes, and whether queries and keys share one tensor: it is gathered once then.
+function text.documents(value)
+  if value.q == value.k then return ids_frame(value.q) end
+  return ("{q: %s, k: %s}"):format(ids_frame(value.q), ids_frame(value.k))
+end
 
 --- A tensor's dtype and its sizes but that of the queries, which may differ between ranks.
 function text.keep(value)

@@ -10,6 +10,7 @@
 --   indices     rank r owns the rows in the list indices[r+1]
 local check = require "mosaic.check"
 local class = require "mosaic.class"
+local hash = require "mosaic.hash"
 local Placement = require "mosaic.placement"
 
 local Partition = class("Partition", Placement)
@@ -145,12 +146,9 @@ end
 
 --- A number that differs for different index lists (by all but chance): what ranks compare.
 local function fingerprint(indices)
-  local hash = 0
-  for _, list in ipairs(indices or {}) do
-    hash = (hash * 31 + #list) % 2147483647
-    for _, row in ipairs(list) do hash = (hash * 31 + row) % 2147483647 end
-  end
-  return hash
+  local sum = 0
+  for _, list in ipairs(indices or {}) do sum = hash.numbers(list, sum) end
+  return sum
 end
 
 return { new = Partition, of_counts = of_counts, fingerprint = fingerprint, LAYOUTS = LAYOUTS }

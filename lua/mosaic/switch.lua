@@ -68,7 +68,8 @@ local function facts(x, from_axis, to_axis, options)
   return {
     shape = shape, dtype = x.dtype, from_axis = from, to_axis = to, to_counts = part:row_counts(),
     from_layout = options.from_layout, to_layout = part.layout,
-    indices = partition.fingerprint(options.from_indices) + partition.fingerprint(options.to_indices),
+    from_indices = partition.fingerprint(options.from_indices),
+    to_indices = partition.fingerprint(options.to_indices),
   }, { rows = rows }
 end
 

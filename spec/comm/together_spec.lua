@@ -18,12 +18,17 @@ describe("Comm:together", function()
 
   it("raises one rank's error on all, and what differs", function()
     mosaic.virtual(3, function(comm)
-      fails("ranks disagree on error: rank 0 none, rank 1 rows must be even, got 3, rank 2 none", function()
+      fails("rank 1: rows must be even, got 3", function()
         comm:together("step", function()
           if comm.rank == 1 then mosaic.check.fail("rows must be even, got %d", 3) end
           return {}
         end)
       end)
+      local _, message = pcall(comm.together, comm, "step", function()
+        if comm.rank > 0 then mosaic.check.fail("no %d", comm.rank) end
+        return { rows = 5, name = "x" }
+      end)
+      assert.truthy(message:match "rank 1: no 1; rank 2: no 2$") -- and nothing else
       fails("rows must be even", function()
         comm:together("step", function() mosaic.check.fail "rows must be even" end)
       end)

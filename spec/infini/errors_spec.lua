@@ -58,7 +58,7 @@ describe("infini_attention refuses", function()
       refuses("ranks disagree on state: rank 0 0, rank 1 none", { state = first and {} or nil })
       refuses("ranks disagree on alibi: rank 0 alibi={1, 2}, rank 1 none",
         { alibi = first and { 1, 2 } or nil })
-      refuses("error: rank 0 none, rank 1 infini_attention: segment must be an integer of at least 1, got 0",
+      refuses("rank 1: infini_attention: segment must be an integer of at least 1, got 0",
         { segment = first and 4 or 0 })
     end)
   end)

@@ -119,6 +119,13 @@ describe("MultiAxisAttention", function()
     refuses("(did you mean 'ring'?)", { backend = "rinf" })
     refuses("causal must be true or false, got \"no\"", { causal = "no" })
     refuses("embed_dim must be an integer of at least 1, got -10", { embed_dim = -10 })
+    mosaic.virtual(2, function(comm)
+      for _, backend in ipairs { "local", { "local" }, false } do
+        refuses("backend 'local' (the default) attends to one rank's rows, comm has 2 ranks: name a backend",
+          { comm = comm, backend = backend or nil })
+      end
+      close(new_layer { comm = mosaic.comm.alone() }:forward(x), layer:forward(x))
+    end)
     fails("is not embed_dim 6", function() layer:forward(fill { 2, 5, 3, 7 }) end)
     fails("has not the axes {batch, rows, features, embed}", function() layer:forward(fill { 5, 6 }) end)
     fails("attention_axis 4 of f64 [2,5,3,6] is the embedding", function() embed:forward(x) end)

@@ -108,6 +108,23 @@ local function differences(texts)
   return table.concat(found, "; ")
 end
 
+--- "rank 1: why" of the ranks that sent the entry `error` (Comm:together); nil where none did.
+local function failures(texts)
+  local found = {}
+  for r, text in ipairs(texts) do
+    local reason = decode(text).error
+    if reason then found[#found + 1] = ("rank %d: %s"):format(r - 1, reason) end
+  end
+  return #found > 0 and table.concat(found, "; ", 1, math.min(#found, 16)) or nil
+end
+
+--- What the ranks disagree on, or why some of them could not tell what they have.
+local function refuse(where, texts)
+  local reasons = failures(texts)
+  if reasons then check.fail("%s", reasons) end
+  check.fail("%s: ranks disagree on %s", where, differences(texts))
+end
+
 --- Raises on every rank unless all have the same values in `same`; names what differs and where.
 -- `own` are integers that may differ. Both are tables { name = value } (values: numbers, strings,
 -- booleans, lists of them). Returns a list, rank 0 first, of every rank's values of both.
@@ -119,7 +136,7 @@ function Comm:agree(where, same, own)
     texts[r], owns[r] = text:match "^([^\3]*)\3(.*)$"
   end
   for _, text in ipairs(texts) do
-    if text ~= mine then check.fail("%s: ranks disagree on %s", where, differences(texts)) end
+    if text ~= mine then refuse(where, texts) end
   end
   local rows = {}
   for r, text in ipairs(owns) do

@@ -16,6 +16,7 @@ local attend = require "mosaic.attend"
 local AxisAttention = require "mosaic.nn.axis_attention"
 local check = require "mosaic.check"
 local class = require "mosaic.class"
+local context = require "mosaic.context"
 local KVCache = require "mosaic.kv_cache"
 local strategy = require "mosaic.strategy"
 local switched = require "mosaic.nn.switched"
@@ -44,6 +45,16 @@ local function check_backend(self, options)
   self.stay = check.option(where, options, "stay", "boolean", false)
 end
 
+--- The local backend would leave out the other ranks' rows without a word.
+local function check_comm(self)
+  if self.comm == nil or strategy.name_of(self.backend) ~= "local" then return end
+  local ranks = context.comm(self.class_name, self.comm).size
+  if ranks > 1 then
+    check.fail("%s: backend 'local' (the default) attends to one rank's rows, comm has %d ranks: name a "
+      .. "backend that works across them ('ring', 'gather', ...), or leave comm out", self.class_name, ranks)
+  end
+end
+
 --- options: embed_dim, num_heads and attention_axis (number, or a name in `axes`) are required.
 -- backend: a strategy's name, function or table (default "local"), or "switch" with switch_axis and stay
 -- (false); layout, indices, comm: how the axis is sharded (defaults: mosaic.init's); wire: the format that
@@ -57,6 +68,7 @@ function MultiAxisAttention:init(options)
   self:set_dropout(options)
   self.backend = options.backend or "local"
   check_backend(self, options)
+  check_comm(self)
   self.layout, self.indices, self.wire = options.layout, options.indices, options.wire
   self:make_parameters(options)
 end

@@ -6,6 +6,7 @@ local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local class = require "mosaic.class"
+local hash = require "mosaic.hash"
 local schedule = require "mosaic.program.schedule"
 
 local Program = class("Program")
@@ -87,19 +88,13 @@ local function listing(order)
   return table.concat(parts, "; ")
 end
 
-local function add_to_hash(hash, value) return (hash * 31 + value) % 2147483647 end
-
 --- A number that differs for other steps or tables (by all but chance).
 local function fingerprint(text, tables)
-  local hash = 0
-  for i = 1, #text do hash = add_to_hash(hash, text:byte(i)) end
+  local sum = hash.text(text)
   for _, known in ipairs(tables) do
-    for _, size in ipairs(known.shape) do hash = add_to_hash(hash, size) end
-    for _, value in ipairs(known.values:flat()) do
-      hash = add_to_hash(hash, value == value and value % 2147483647 * 8191 % 2147483647 or 1)
-    end
+    sum = hash.numbers(known.values:flat(), hash.numbers(known.shape, sum))
   end
-  return hash
+  return sum
 end
 
 --- The program in short, and a number that stands for the whole of it.

@@ -26,8 +26,10 @@
 local attention = require "mosaic.attention"
 local check = require "mosaic.check"
 local folder = require "mosaic.folder"
+local hash = require "mosaic.hash"
 local masks = require "mosaic.mask"
 local state = require "mosaic.state"
+local Tensor = require "mosaic.tensor"
 
 local strategy = {}
 
@@ -71,12 +73,14 @@ end
 
 local function show_option(value)
   if type(value) == "table" then
-    return getmetatable(value) and check.show(value) or strategy.describe("", value) -- a tensor, a list
+    if Tensor.is(value) then return ("%s #%d"):format(value:describe(), hash.numbers(value:flat())) end
+    return getmetatable(value) and check.show(value) or strategy.describe("", value) -- an object, a list
   end
   return type(value) == "function" and "function" or tostring(value)
 end
 
---- "hierarchical{intra_node_size=4}": the same text for equal strategies.
+--- "hierarchical{intra_node_size=4}": the same text for equal strategies, another for other values, those of
+-- tensors included. (Of a function nothing is known but that it is one.)
 function strategy.describe(name, options)
   local parts, listed = {}, {}
   for i, value in ipairs(options) do listed[i] = show_option(value) end
@@ -96,6 +100,12 @@ local function as_exact_as_inner(body, options)
     if why then return setmetatable({ approximate = why }, { __index = body }) end
   end
   return body
+end
+
+--- The name (or function) of what is asked for, without looking whether there is such a strategy.
+function strategy.name_of(wanted)
+  if type(wanted) ~= "table" then return wanted end
+  return wanted.body and wanted.name or wanted[1]
 end
 
 --- What was asked for, checked: { body, name, options, text }.
