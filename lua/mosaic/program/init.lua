@@ -11,6 +11,8 @@
 --   :min(x) :max(x) :clamp(low, high) :sigmoid() and so on;
 --   lists[h], lists of lists[h][i], sets of numbers, mosaic.lookup(tensor, h, i);
 --   functions and values that it captures, as they are when attention is called.
+-- A lookup outside of its list, at a key that is seen, is an error where it is computed: with sharded rows
+-- on that rank alone, so lists must be long enough for the positions of all ranks.
 -- It is called again with numbers, to see that both agree. A program made ahead by program.score or
 -- program.keep may be given instead of the function, and saves tracing at each call.
 local captured = require "mosaic.program.captured"
