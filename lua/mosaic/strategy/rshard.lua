@@ -1,4 +1,4 @@
---- Compute ranks own rows, attention ranks work on pairs of row sets: no rank needs to see neighbouring rows.
+--- Compute ranks own rows, attention ranks work on pairs of row sets: who computes need not see neighbours.
 --
 -- Compute ranks own the rows (any interleaving) and do all that is done row by row; attention node (j,l) of
 -- beta x beta gets the queries of set S_j and the keys and values of S_l, and returns its partial result, out
