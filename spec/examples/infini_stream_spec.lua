@@ -9,13 +9,13 @@ local function run(ranks, words)
   for sum, peak in result.out:gmatch ": +(%S+), peak (%S+) MB" do
     sums[#sums + 1], peaks[#peaks + 1] = tonumber(sum), tonumber(peak)
   end
-  return sums, peaks, tonumber(result.out:match "largest difference (%S+),"), result.seconds
+  return sums, peaks, tonumber(result.out:match "largest difference (%S+),")
 end
 
 describe("the streaming example", function()
   it("gets from pieces what the whole gives, on any number of ranks, in a tenth of the memory", function()
-    local one, peaks, difference, seconds = run(1)
-    assert.is_true(difference < 1e-6 and seconds < 5)
+    local one, peaks, difference = run(1)
+    assert.is_true(difference < 1e-6)
     assert.is_true(peaks[1] < peaks[2] / 10)
     for ranks = 1, 3, 2 do
       for _, words in ipairs { "", "--piece 771" } do

@@ -63,12 +63,14 @@ return {
     return rotate.backward(comm, q, k, v, plan, g, { directions = plan.options.directions })
   end,
 
-  --- Own q, k, v and the result, the block that is here and the one that arrives: 8 n E b; and 30 %.
+  --- Own q, k, v and the result, a block's result, the block that is here and the one that arrives: 9 n E b,
+  -- and 15 %. Beside these lse, twice, and document ids of all rows, which weigh little where heads are wide.
   memory = function(plan, sizes)
-    if passes_queries(plan, sizes) then return -1 end
-    local keys = math.max(unpack(plan.keys:row_counts()))
-    return 1.3 * sizes.batch * sizes.d * (plan.queries:count(plan.comm.rank) * sizes.heads
-      * (sizes.bytes + sizes.out_bytes) + 6 * keys * sizes.kv_heads * sizes.bytes)
+    if plan.wire or passes_queries(plan, sizes) then return -1 end
+    local rows, keys = plan.queries:count(plan.comm.rank), math.max(unpack(plan.keys:row_counts()))
+    local ids = plan.mask.documents and 8 * 4 * (rows + keys) * plan.comm.size or 0
+    return 1.15 * sizes.batch * sizes.d * (rows * sizes.heads * (sizes.bytes + 2 * sizes.out_bytes)
+      + 6 * keys * sizes.kv_heads * sizes.bytes) + 2 * 8 * sizes.batch * rows * sizes.heads + ids
   end,
 
   volume = function(plan, sizes)
