@@ -10,7 +10,7 @@ local LAYERS = {
   { "program", "mask", "attention", "comm", "wire" },
   { "context" },
   { "tile", "traffic", "slices", "exchange", "batch_split", "rotate_queries",
-    "plan", "strategy", "partial", "rotate", "move", "infini",
+    "plan", "strategy", "partial", "travel", "rotate", "move", "infini",
     "mask_rows", "head_split", "pool", "dilated",
     "hierarchy", "rshard" },
   { "attend", "parallel", "compressed", "switch", "kv_cache" },

@@ -14,11 +14,11 @@
 -- (Liu et al. 2023, "Ring attention with blockwise transformers"; the way of the blocks: course.lua.)
 local attention = require "mosaic.attention"
 local comms = require "mosaic.comm"
-local create = require "mosaic.tensor.create"
 local Course = require "mosaic.course"
 local Function = require "mosaic.autograd.function"
 local partial = require "mosaic.partial"
 local strategy = require "mosaic.strategy"
+local travel = require "mosaic.travel"
 local wire = require "mosaic.wire"
 
 local BIAS = 5 -- its place among the arguments of the Function below
@@ -59,67 +59,30 @@ function Rotation:each_lane(step, body)
   end
 end
 
---- Blocks are large and many: what is used up goes at once, not when the collector comes by. (A message
--- under way keeps what it needs.)
-local function free(tensors)
-  for _, x in ipairs(tensors or {}) do x:free() end
-end
-
-local function wait_all(requests)
-  for i, request in ipairs(requests) do
-    request:wait()
-    requests[i] = nil
-  end
-end
-
---- Starts sending tensors, if they have rows; the requests go into `sent`.
-function Rotation:send(tensors, to, tag, sent, format)
-  for i, x in ipairs(tensors[1]:size(-2) > 0 and tensors or {}) do
-    sent[#sent + 1] = self.comm:sendrecv(x, to, nil, nil, { tag = tag + i - 1, async = true, wire = format })
-  end
-end
-
---- Starts receiving tensors like these but with `rows` rows; returns a function that waits for them.
-function Rotation:receive(like, rows, from, tag, dtype, format)
-  local requests, tensors = {}, {}
-  for i, x in ipairs(like) do
-    local shape = x.shape
-    shape[#shape - 1] = rows
-    if rows == 0 then
-      tensors[i] = create.empty { dtype = dtype or x.dtype, device = x.device, unpack(shape) }
-    else
-      requests[i] = self.comm:sendrecv(nil, nil, from, shape,
-        { tag = tag + i - 1, dtype = dtype or x.dtype, async = true, wire = format })
-    end
-  end
-  return function()
-    for i, request in ipairs(requests) do tensors[i] = request:wait() end
-    return tensors
-  end
-end
-
 --- Passes on the blocks of `step` and returns a function that waits for those of the next one. What was
 -- sent before must have arrived: no rank runs ahead and piles up blocks.
 function Rotation:pass(blocks, own, step, sent)
   local arriving, format = {}, self.plan.wire
-  wait_all(sent)
+  travel.wait(sent)
   self:each_lane(step, function(leg, lane, _, _, next_place)
     if step == 0 and leg.last > 0 then
       local range = leg.ranges[self.number]
       blocks[lane] = {}
       for i, x in ipairs(own) do blocks[lane][i] = x:narrow(-2, range[1], range[2]):contiguous() end
     end
-    if step < leg.last then self:send(blocks[lane], next_place, LANE * lane + BLOCK, sent, format) end
+    if step < leg.last then
+      travel.send(self.comm, blocks[lane], next_place, LANE * lane + BLOCK, sent, format)
+    end
   end)
   self:each_lane(step + 1, function(leg, lane, _, previous)
     if step < leg.last then
       local rows, tag = leg.ranges[self.number][2], LANE * lane + BLOCK
-      arriving[lane] = self:receive(own, rows, previous, tag, nil, format)
+      arriving[lane] = travel.receive(self.comm, own, rows, previous, tag, nil, format)
     end
   end)
   return function()
     for lane in ipairs(self.course.directions) do
-      free(blocks[lane])
+      travel.free(blocks[lane])
       blocks[lane] = arriving[lane] and arriving[lane]()
     end
   end
@@ -135,7 +98,7 @@ function Rotation:forward(q, k, v)
       return
     end
     attention.merge_(out, lse, o, l)
-    free { o, l }
+    travel.free { o, l }
   end
   for step = 0, self.course.size - 1 do
     local arrive = step < self.course.size - 1 and self:pass(blocks, { k, v }, step, sent)
@@ -145,7 +108,7 @@ function Rotation:forward(q, k, v)
     end)
     if arrive then arrive() end
   end
-  wait_all(sent)
+  travel.wait(sent)
   return out, lse
 end
 
@@ -153,7 +116,7 @@ end
 local function add(gradient, share)
   if not gradient then return share end
   for i, x in ipairs(share) do gradient[i]:add_(x) end
-  free(share)
+  travel.free(share)
   return gradient
 end
 
@@ -163,7 +126,8 @@ function Rotation:await_home(like, dtype)
   self:each_lane(0, function(leg, lane)
     if leg.last == 0 then return end
     local last_place = (self.place + self.course.directions[lane] * leg.last) % self.course.size
-    home[lane] = self:receive(like, leg.ranges[self.number][2], last_place, LANE * lane + HOME, dtype)
+    local rows = leg.ranges[self.number][2]
+    home[lane] = travel.receive(self.comm, like, rows, last_place, LANE * lane + HOME, dtype)
   end)
   return home
 end
@@ -174,19 +138,19 @@ function Rotation:pass_gradient(step, q, blocks, g, handed)
     if not leg.first or step < leg.first or step > leg.last then return end
     local block, gradient, tag = blocks[lane], nil, LANE * lane + GRADIENT
     if step > leg.first then
-      gradient = self:receive(block, block[1]:size(-2), previous, tag, g.dq.dtype)
+      gradient = travel.receive(self.comm, block, block[1]:size(-2), previous, tag, g.dq.dtype)
     end
     local share = leg.seen[step] and { partial.backward(self.inner, self.inner_comm, q, block[1], block[2],
       self:against(leg.keys), g) }
     gradient = gradient and gradient()
-    wait_all(handed[lane])
+    travel.wait(handed[lane])
     if share then gradient = add(gradient, share) end
     if step < leg.last then
-      self:send(gradient, next_place, tag, handed[lane])
+      travel.send(self.comm, gradient, next_place, tag, handed[lane])
     else
-      self:send(gradient, owner, LANE * lane + HOME, handed[lane])
+      travel.send(self.comm, gradient, owner, LANE * lane + HOME, handed[lane])
     end
-    free(gradient)
+    travel.free(gradient)
   end)
 end
 
@@ -210,9 +174,9 @@ function Rotation:backward(q, k, v, g)
       x:free()
     end
   end)
-  wait_all(sent)
-  wait_all(handed[1])
-  wait_all(handed[2])
+  travel.wait(sent)
+  travel.wait(handed[1])
+  travel.wait(handed[2])
   return unpack(mine)
 end
 

@@ -11,6 +11,7 @@ local attention = require "mosaic.attention"
 local comms = require "mosaic.comm"
 local partial = require "mosaic.partial"
 local strategy = require "mosaic.strategy"
+local travel = require "mosaic.travel"
 local visibility = require "mosaic.visibility"
 
 local BLOCK, FOLLOWER, HOME = 0, 4, 6 -- tags of what travels
@@ -44,31 +45,9 @@ function Journey:against(owner)
   }
 end
 
---- Starts sending tensors; the requests go into self.sent.
-function Journey:send(tensors, to, tag)
-  for i, x in ipairs(tensors) do
-    self.sent[#self.sent + 1] = self.comm:sendrecv(x, to, nil, nil, { tag = tag + i - 1, async = true })
-  end
-end
-
---- Starts receiving tensors (..., rows, columns) like these, of owner's rows; returns a function that waits.
+--- Starts receiving tensors like these of owner's rows; returns a function that waits.
 function Journey:receive(like, owner, from, tag)
-  local requests = {}
-  for i, x in ipairs(like) do
-    local shape = x.shape
-    shape[#shape - 1] = self.plan.queries:count(owner)
-    requests[i] = self.comm:sendrecv(nil, nil, from, shape,
-      { tag = tag + i - 1, dtype = x.dtype, async = true })
-  end
-  return function()
-    local tensors = {}
-    for i, request in ipairs(requests) do tensors[i] = request:wait() end
-    return tensors
-  end
-end
-
-local function free(tensors)
-  for _, x in ipairs(tensors or {}) do x:free() end
+  return travel.receive(self.comm, like, self.plan.queries:count(owner), from, tag)
 end
 
 --- What this rank finds for owner's block, joined to what follows the block, and sent on or home.
@@ -80,19 +59,19 @@ function Journey:visit(step, owner, block, like, find, join)
   local follower = arriving and arriving() or found
   if arriving and found then
     join(follower, found)
-    free(found)
+    travel.free(found)
   end
   if step < leg.last then
-    self:send(follower, (rank + 1) % size, FOLLOWER)
+    travel.send(self.comm, follower, (rank + 1) % size, FOLLOWER, self.sent)
   else
-    self:send(follower, owner, HOME)
+    travel.send(self.comm, follower, owner, HOME, self.sent)
   end
-  free(follower)
+  travel.free(follower)
 end
 
 --- Waits for what was sent in the step before: nobody runs so far ahead that unread messages pile up.
 function Journey:settle()
-  for _, request in ipairs(self.sent_before or {}) do request:wait() end
+  travel.wait(self.sent_before or {})
   self.sent, self.sent_before = {}, self.sent
 end
 
@@ -104,7 +83,9 @@ function Journey:travel(own, find, join)
   self.sent = {}
   for step = 0, size - 1 do
     local owner, coming, arriving = (rank - step) % size, (rank - step - 1) % size, nil
-    if step < self:leg(owner).last then self:send(block, (rank + 1) % size, BLOCK) end
+    if step < self:leg(owner).last then
+      travel.send(self.comm, block, (rank + 1) % size, BLOCK, self.sent)
+    end
     if step < self:leg(coming).last then arriving = self:receive(own, coming, (rank - 1) % size, BLOCK) end
     if step == 0 then
       mine = find(rank, own)
@@ -112,7 +93,7 @@ function Journey:travel(own, find, join)
       home = last > 0 and self:receive(mine, rank, (rank + last) % size, HOME)
     else
       self:visit(step, owner, block, mine, find, join)
-      free(block)
+      travel.free(block)
     end
     block = arriving and arriving()
     self:settle()

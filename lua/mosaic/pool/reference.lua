@@ -8,7 +8,7 @@ local wire = require "mosaic.wire"
 
 --- The rows of x (.., all rows, d) that a placement gives to `rank`.
 local function rows_of(x, placement, rank)
-  return x:index_select(-2, create.tensor(placement:positions(rank), { dtype = "i64" }))
+  return x:index_select(-2, create.runs(placement:pieces(rank)))
 end
 
 --- Every rank's blocks, one after the other, as they arrive elsewhere.

@@ -17,6 +17,8 @@ local report = require "mosaic.verify.report"
 local run = require "mosaic.verify.run"
 local Tensor = require "mosaic.tensor"
 
+local rows_of = run.rows_of
+
 local OPTIONS = { "axis", "ranks", "layout", "mask", "seed", "quiet" }
 
 --- The same module with tensors of its own, in f64, so that ranks of one process do not share gradients.
@@ -36,10 +38,6 @@ local function copy(value, done, backend)
     rawset(own, name, backend and name == "backend" and backend or copy(field, done, backend))
   end
   return own
-end
-
-local function rows_of(x, axis, part, rank)
-  return x:index_select(axis, create.tensor(part:positions(rank), { dtype = "i64" }))
 end
 
 --- The rank's part of a mask: documents, keep and bias go with the rows.

@@ -20,8 +20,10 @@ end
 
 --- The rows of x that a rank holds.
 local function rows_of(x, axis, part, rank)
-  return x:index_select(axis, create.tensor(part:positions(rank), { dtype = "i64" }))
+  return x:index_select(axis, create.runs(part:pieces(rank)))
 end
+
+run.rows_of = rows_of
 
 --- A rank's part of a whole mask.
 local function local_mask(mask, queries, keys, rank, dtype)
