@@ -54,12 +54,35 @@ static void prefer_own_library(void)
     if (!access(library, R_OK)) setenv("MOSAIC_LIB", library, 0);
 }
 
-static void set_path(lua_State *L)
+/* A bundle may have Open MPI beside it (`make bundle MPI=1`), which then is what it uses. */
+static void prefer_own_mpi(void)
+{
+    char prefix[PATH_MAX + 32], mpirun[PATH_MAX + 64];
+    snprintf(prefix, sizeof prefix, "%s/../lib/openmpi", folder);
+    snprintf(mpirun, sizeof mpirun, "%s/bin/mpirun", prefix);
+    if (access(mpirun, X_OK)) return;
+    setenv("OPAL_PREFIX", prefix, 1);
+    setenv("PMIX_MCA_pcompress_base_silence_warning", "1", 1); /* it looks for a plug-in in /usr */
+    setenv("MOSAIC_MPIRUN", mpirun, 0);
+}
+
+/* Puts "VALUE;" in front of package.NAME. */
+static void prefer(lua_State *L, const char *name, const char *value)
 {
     lua_getglobal(L, "package");
-    lua_getfield(L, -1, "path");
-    lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", sources, sources, lua_tostring(L, -1));
-    lua_setfield(L, -3, "path");
+    lua_getfield(L, -1, name);
+    lua_pushfstring(L, "%s;%s", value, lua_tostring(L, -1));
+    lua_setfield(L, -3, name);
+    lua_pop(L, 2);
+}
+
+/* Modules: our sources and, installed, PREFIX/lib/lua/5.1. */
+static void set_paths(lua_State *L)
+{
+    const char *path = lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", sources, sources);
+    const char *native = lua_pushfstring(L, "%s/../lib/lua/5.1/?.so", folder);
+    prefer(L, "path", path);
+    prefer(L, "cpath", native);
     lua_pop(L, 2);
 }
 
@@ -97,7 +120,7 @@ static int run(lua_State *L, int argc, char **argv)
     char file[sizeof sources + 32];
     snprintf(file, sizeof file, "%s/mosaic/host/main.lua", sources);
     luaL_openlibs(L);
-    set_path(L);
+    set_paths(L);
     lua_pushcfunction(L, traceback);
     int failed = luaL_loadfilex(L, file, "t");
     if (!failed) {
@@ -117,6 +140,7 @@ int main(int argc, char **argv)
         return EXIT_ERROR;
     }
     prefer_own_library();
+    prefer_own_mpi();
     lua_State *L = luaL_newstate();
     if (!L) {
         fprintf(stderr, "mosaic-lua: no memory for a Lua state\n");

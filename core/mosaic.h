@@ -34,6 +34,7 @@ typedef enum {
     MOSAIC_ENOTSUP, /* this device, dtype or communicator cannot do that */
     MOSAIC_EIO,     /* a file cannot be read or written, or is malformed */
     MOSAIC_ECOMM,   /* a peer or the transport failed */
+    MOSAIC_EDEVICE, /* a device failed, or is gone */
 } mosaic_status;
 
 MOSAIC_API const char *mosaic_last_error(void);
@@ -65,24 +66,50 @@ MOSAIC_API int64_t mosaic_dtype_bytes(mosaic_dtype dtype);
 
 typedef struct mosaic_storage mosaic_storage; /* a counted block of bytes on one device */
 
+/* Of one device. */
 typedef struct {
     int64_t live_bytes;   /* held by tensors now */
     int64_t peak_bytes;   /* the most that was held since the last reset */
     int64_t cached_bytes; /* freed by tensors, kept for the next allocation */
     int64_t limit_bytes;  /* live_bytes never exceeds it */
+    int64_t free_bytes;   /* of the device, used by nobody */
     int64_t allocations;  /* storages made so far */
 } mosaic_memory_stats;
 
-MOSAIC_API int64_t mosaic_memory_live(void);
-MOSAIC_API void mosaic_memory_read(mosaic_memory_stats *stats);
-MOSAIC_API void mosaic_memory_reset_peak(void);
+MOSAIC_API int64_t mosaic_memory_live(void); /* on all devices */
+MOSAIC_API mosaic_status mosaic_memory_read(mosaic_memory_stats *stats, const char *device);
+MOSAIC_API mosaic_status mosaic_memory_reset_peak(const char *device);
+MOSAIC_API mosaic_status mosaic_memory_set_limit(int64_t bytes, const char *device);
 MOSAIC_API void mosaic_memory_trim(void); /* give cached bytes back to the system */
-MOSAIC_API mosaic_status mosaic_memory_set_limit(int64_t bytes);
 
-/* Accounts within the process, 0 to MOSAIC_MEMORY_ACCOUNTS - 1, so that virtual ranks know what
- * each of them holds. A storage counts on the account that its thread had opened last (0 at first).
- */
-enum { MOSAIC_MEMORY_ACCOUNTS = 1024 };
+/* Devices are named "cpu" (the same: NULL, ""), or by a family that a plug-in offers, with a number
+ * or without: without one it is this process's own, by its local rank. */
+
+/* The device's full name, "family:number" (for the CPU "cpu"); opens its plug-in on first use. */
+MOSAIC_API mosaic_status mosaic_device_name(const char **full, const char *device);
+/* How many of a family ("cpu": 1) this machine has; fails with the reason where there is none. */
+MOSAIC_API mosaic_status mosaic_device_count(int *count, const char *family);
+
+/* What a device is, for people. The texts last as long as the process. */
+typedef struct {
+    const char *name;    /* in full */
+    const char *model;   /* as its maker calls it */
+    const char *details; /* what its family finds worth telling, or "" */
+    int64_t total_bytes;
+} mosaic_device_info;
+
+/* Of device `number` of a family; it is not opened. */
+MOSAIC_API mosaic_status mosaic_device_describe(mosaic_device_info *info, const char *family,
+                                                int number);
+
+/* Waits until everything that was asked of the device is done. Operations on a device other than
+ * the CPU return before they are done; an error of the device shows in this call, or the next. */
+MOSAIC_API mosaic_status mosaic_synchronize(const char *device);
+
+/* Accounts within the process, 0 to MOSAIC_MEMORY_ACCOUNTS - 1 (all other numbers mean 0), so that
+ * virtual ranks know what each of them holds. A storage counts on the account that its thread had
+ * opened last (0 at first). */
+enum { MOSAIC_MEMORY_ACCOUNTS = 16384 };
 MOSAIC_API void mosaic_memory_open_account(int account);
 MOSAIC_API int64_t mosaic_memory_account_live(int account);
 MOSAIC_API int64_t mosaic_memory_account_peak(int account);
@@ -153,8 +180,8 @@ MOSAIC_API mosaic_status mosaic_tensor_write_bytes(const mosaic_tensor *a, const
 
 /* ---- elementwise ---------------------------------------------------------------------------- */
 
-/* out <- a, converting dtype; out must exist (any strides); a broadcasts. Floats to integers
- * truncate toward zero. */
+/* out <- a, converting dtype; out must exist (any strides, any device); a broadcasts. Floats to
+ * integers truncate toward zero. */
 MOSAIC_API mosaic_status mosaic_copy(mosaic_tensor *out, const mosaic_tensor *a);
 /* A new contiguous tensor with a's values and the given dtype, on the given device (NULL: a's). */
 MOSAIC_API mosaic_status mosaic_convert(mosaic_tensor *out, const mosaic_tensor *a,
@@ -496,15 +523,24 @@ MOSAIC_API mosaic_status mosaic_attention(mosaic_tensor *out, mosaic_tensor *lse
                                           const mosaic_tensor *v,
                                           const mosaic_attention_options *options);
 
-/* Pairs (batch entry, head, query, key) that this thread's calls of mosaic_attention and
- * mosaic_attention_backward have worked on so far. What is between two readings depends on the
- * arguments of the calls between them, not on the number of threads. */
+/* Would these operands fit together? Reads and makes nothing. */
+MOSAIC_API mosaic_status mosaic_attention_check(const mosaic_tensor *q, const mosaic_tensor *k,
+                                                const mosaic_tensor *v,
+                                                const mosaic_attention_options *options);
+
+/* Pairs (batch entry, head, query, key) that calls of mosaic_attention, and of its backward, have
+ * worked on since the account began or was reset. A call counts on the account that is open, see
+ * mosaic_memory_open_account. The counts depend on the arguments of the calls, not on the number of
+ * threads. */
 typedef struct {
-    int64_t visible;  /* that the masks let through: what the mathematics asks for */
-    int64_t computed; /* in the tiles that could not be skipped, whose size depends on the ISA */
+    int64_t visible; /* that the masks let through: what the mathematics asks for */
+    int64_t
+        computed; /* in the tiles that could not be skipped, whose size depends on the kernels */
 } mosaic_attention_work;
 
-MOSAIC_API void mosaic_attention_work_read(mosaic_attention_work *work);
+/* work[0]: forward, work[1]: backward, on all devices, which are waited for. */
+MOSAIC_API mosaic_status mosaic_attention_work_read(mosaic_attention_work *work, int account);
+MOSAIC_API mosaic_status mosaic_attention_work_reset(int account);
 
 /* delta = sum over d of dout * out, less dlse (f64; NULL: no gradient of lse); of out's dtype. */
 MOSAIC_API mosaic_status mosaic_attention_delta(mosaic_tensor *delta, const mosaic_tensor *dout,
@@ -543,6 +579,17 @@ MOSAIC_API mosaic_status mosaic_matmul(mosaic_tensor *out, const mosaic_tensor *
 /* out (..., n) <- x (..., k) weight (n, k) transposed + bias (n); bias may be NULL. */
 MOSAIC_API mosaic_status mosaic_linear(mosaic_tensor *out, const mosaic_tensor *x,
                                        const mosaic_tensor *weight, const mosaic_tensor *bias);
+/* out (..., n) <- GELU of product (..., n) <- linear(x, weight, bias), which its gradient needs;
+ * gelu: MOSAIC_UNARY_GELU or MOSAIC_UNARY_GELU_TANH. */
+MOSAIC_API mosaic_status mosaic_linear_gelu(mosaic_tensor *out, mosaic_tensor *product,
+                                            const mosaic_tensor *x, const mosaic_tensor *weight,
+                                            const mosaic_tensor *bias, mosaic_unary_op gelu);
+
+/* How devices with units for it multiply f32: in f32, or as TF32, operands rounded to 11 bits and
+ * summed in f32. F32 by default, with MOSAIC_TF32=1 in the environment TF32. */
+typedef enum { MOSAIC_PRECISION_F32, MOSAIC_PRECISION_TF32 } mosaic_precision;
+MOSAIC_API void mosaic_set_matmul_precision(mosaic_precision precision);
+MOSAIC_API mosaic_precision mosaic_matmul_precision(void);
 
 /* ---- rows: softmax, layer_norm -------------------------------------------------------------- */
 
@@ -653,6 +700,41 @@ MOSAIC_API mosaic_status mosaic_topk(mosaic_tensor *values, mosaic_tensor *indic
 MOSAIC_API mosaic_status mosaic_cumsum(mosaic_tensor *out, const mosaic_tensor *a, int axis,
                                        bool backwards);
 
+/* ---- tracing -------------------------------------------------------------------------------- */
+
+/* What this process did when: operations, messages, host copies, and spans of its own. */
+typedef enum {
+    MOSAIC_TRACE_HOST,    /* this thread: spans, waiting, and asking a device */
+    MOSAIC_TRACE_COMPUTE, /* operations of a device */
+    MOSAIC_TRACE_COMM, /* messages, from their start until they are complete, and work for them */
+} mosaic_trace_row;
+
+/* The texts last until the trace is started again. */
+typedef struct {
+    const char *name;   /* "matmul" */
+    const char *text;   /* "f32 [64,64]", or "" */
+    const char *device; /* "" for what is the host's */
+    mosaic_trace_row row;
+    int account;       /* as of memory: which virtual rank */
+    double begin, end; /* seconds of mosaic_trace_clock; end is NaN where it has not ended */
+} mosaic_trace_event;
+
+/* What was recorded before is forgotten. path (NULL: none): a file that keeps the events, however
+ * this process ends; `zero` is for who reads it. */
+MOSAIC_API mosaic_status mosaic_trace_start(const char *path, double zero);
+MOSAIC_API void mosaic_trace_stop(void);
+/* The events are those of such a file, in the place of what was recorded; out: its zero. */
+MOSAIC_API mosaic_status mosaic_trace_load(const char *path, double *zero);
+MOSAIC_API bool mosaic_trace_is_on(void);
+MOSAIC_API int64_t mosaic_trace_count(void);
+MOSAIC_API int64_t mosaic_trace_dropped(void); /* events for which there was no room */
+/* Waits for the device where it has to. */
+MOSAIC_API mosaic_status mosaic_trace_read(mosaic_trace_event *event, int64_t number);
+/* A span of the host's row; < 0 while nobody listens. Both are copied; text may be NULL. */
+MOSAIC_API int64_t mosaic_trace_open(const char *name, const char *text);
+MOSAIC_API void mosaic_trace_close(int64_t span);
+MOSAIC_API double mosaic_trace_clock(void); /* the same for all processes of the machine */
+
 /* ---- communicators -------------------------------------------------------------------------- */
 
 /* One rank's end of a group of ranks. Ranks count from 0. Every operation starts and hands out a
@@ -725,7 +807,7 @@ MOSAIC_API int64_t mosaic_comm_events(const mosaic_comm *comm);
 /* Payload bytes that this rank has sent to others, in all communicators of its world. */
 MOSAIC_API int64_t mosaic_comm_bytes_sent(const mosaic_comm *comm);
 /* Makes progress; how many operations of this rank, in all communicators of its world, are under
- * way after that? And the oldest of them: "send f32[4] to rank 1". */
+ * way after that? And the oldest of them: "send f32 [4] to rank 1". */
 MOSAIC_API int mosaic_comm_poll(mosaic_comm *comm);
 MOSAIC_API const char *mosaic_comm_oldest(const mosaic_comm *comm);
 MOSAIC_API const char *mosaic_comm_kind_name(mosaic_comm_kind kind);
@@ -796,10 +878,12 @@ MOSAIC_API mosaic_status mosaic_request_wait(mosaic_request *request, double sec
 MOSAIC_API void mosaic_request_cancel(mosaic_request *request);
 MOSAIC_API int mosaic_request_marks(const mosaic_request *request);
 MOSAIC_API void mosaic_request_release(mosaic_request *request);
-/* "all_reduce f32[65536] sum #3" and "from ranks 1, 2" (of the world): whose messages are missing.
+/* "all_reduce f32 [65536] sum #3" and "from ranks 1, 2" (of the world): whose messages are missing.
  * Valid until the next call in this thread. */
 MOSAIC_API const char *mosaic_request_describe(const mosaic_request *request);
 MOSAIC_API const char *mosaic_request_peers(const mosaic_request *request);
+/* "; rank 1 has not come with a tensor on a device", where that is what it waits for, or "". */
+MOSAIC_API const char *mosaic_request_absent(const mosaic_request *request);
 
 /* Cached text of this header, for mosaic/ffi.lua. */
 MOSAIC_API const char *mosaic_cdef(void);

@@ -6,11 +6,15 @@
 #define MOSAIC_PHILOX_H
 #include <stdint.h>
 
+#ifndef MOSAIC_INLINE /* devices with kernels of their own say more */
+#define MOSAIC_INLINE static inline
+#endif
+
 typedef struct {
     uint32_t word[4];
 } mosaic_philox;
 
-static inline mosaic_philox mosaic_philox_at(uint64_t seed, uint64_t stream, uint64_t element)
+MOSAIC_INLINE mosaic_philox mosaic_philox_at(uint64_t seed, uint64_t stream, uint64_t element)
 {
     uint32_t c0 = (uint32_t)element, c1 = (uint32_t)(element >> 32);
     uint32_t c2 = (uint32_t)stream, c3 = (uint32_t)(stream >> 32);
@@ -25,23 +29,24 @@ static inline mosaic_philox mosaic_philox_at(uint64_t seed, uint64_t stream, uin
         k0 += 0x9e3779b9u;
         k1 += 0xbb67ae85u;
     }
-    return (mosaic_philox){{c0, c1, c2, c3}};
+    mosaic_philox p = {{c0, c1, c2, c3}};
+    return p;
 }
 
 /* Two words as 64 bits. */
-static inline uint64_t mosaic_philox_bits(mosaic_philox p, int pair)
+MOSAIC_INLINE uint64_t mosaic_philox_bits(mosaic_philox p, int pair)
 {
     return (uint64_t)p.word[2 * pair + 1] << 32 | p.word[2 * pair];
 }
 
 /* ... as a number in [0, 1) with 53 bits. */
-static inline double mosaic_philox_unit(mosaic_philox p, int pair)
+MOSAIC_INLINE double mosaic_philox_unit(mosaic_philox p, int pair)
 {
     return (double)(int64_t)(mosaic_philox_bits(p, pair) >> 11) * 0x1p-53;
 }
 
 /* ... as one of 0 ... range - 1, each equally likely up to range / 2^64. */
-static inline uint64_t mosaic_philox_below(mosaic_philox p, uint64_t range)
+MOSAIC_INLINE uint64_t mosaic_philox_below(mosaic_philox p, uint64_t range)
 {
     uint64_t bits = mosaic_philox_bits(p, 0);
     uint64_t low = (bits & 0xffffffffu) * (range & 0xffffffffu) >> 32;

@@ -17,4 +17,7 @@ mosaic_status mosaic_storage_new(mosaic_storage **storage, int64_t bytes,
 mosaic_storage *mosaic_storage_retain(mosaic_storage *storage);
 void mosaic_storage_release(mosaic_storage *storage); /* NULL is fine */
 
+int mosaic_memory_account(void); /* that this thread has open */
+int mosaic_memory_known_account(int number);
+
 #endif

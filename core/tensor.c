@@ -1,6 +1,7 @@
 /* tensor.c - strided views: making, describing, viewing. */
 #include "tensor.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -384,13 +385,17 @@ static mosaic_status element(const mosaic_tensor *a, const int64_t *index, int64
     return MOSAIC_OK;
 }
 
+/* LuaJIT tells its values apart by the bits of NaNs: it must never see others than the usual one,
+ * or a file's numbers become pointers. */
+static double canonical(double x) { return x == x ? x : NAN; }
+
 mosaic_status mosaic_tensor_get(double *value, const mosaic_tensor *a, const int64_t *index)
 {
     int64_t at, bytes = mosaic_dtype_bytes((mosaic_dtype)a->dtype), cell = 0;
     MOSAIC_TRY(element(a, index, &at));
     const mosaic_device *device = mosaic_device_of(a);
-    MOSAIC_TRY(device->to_host(device, &cell, (char *)a->storage->data + at * bytes, bytes));
-    *value = mosaic_element_read(&cell, 0, a->dtype);
+    MOSAIC_TRY(mosaic_device_to_host(device, &cell, (char *)a->storage->data + at * bytes, bytes));
+    *value = canonical(mosaic_element_read(&cell, 0, a->dtype));
     return MOSAIC_OK;
 }
 
@@ -401,7 +406,7 @@ mosaic_status mosaic_tensor_set(const mosaic_tensor *a, const int64_t *index, do
     const mosaic_device *device = mosaic_device_of(a);
     mosaic_element_write(&cell, 0, a->dtype, value);
     mosaic_tensor_note_write(a);
-    return device->from_host(device, (char *)a->storage->data + at * bytes, &cell, bytes);
+    return mosaic_device_from_host(device, (char *)a->storage->data + at * bytes, &cell, bytes);
 }
 
 /* A contiguous f64 tensor of a's sizes on a's device. */
@@ -421,7 +426,8 @@ mosaic_status mosaic_tensor_read_f64(double *values, const mosaic_tensor *a, int
     MOSAIC_TRY(staging(&wide, "read", a, count));
     const mosaic_device *device = mosaic_device_of(a);
     mosaic_status status = mosaic_copy(&wide, a);
-    if (!status) status = device->to_host(device, values, mosaic_data(&wide), count * 8);
+    if (!status) status = mosaic_device_to_host(device, values, mosaic_data(&wide), count * 8);
+    for (int64_t i = 0; !status && i < count; i++) values[i] = canonical(values[i]);
     mosaic_tensor_clear(&wide);
     return status;
 }
@@ -431,7 +437,7 @@ mosaic_status mosaic_tensor_write_f64(const mosaic_tensor *a, const double *valu
     mosaic_tensor wide, out = *a;
     MOSAIC_TRY(staging(&wide, "write", a, count));
     const mosaic_device *device = mosaic_device_of(a);
-    mosaic_status status = device->from_host(device, mosaic_data(&wide), values, count * 8);
+    mosaic_status status = mosaic_device_from_host(device, mosaic_data(&wide), values, count * 8);
     if (!status) status = mosaic_copy(&out, &wide);
     mosaic_tensor_clear(&wide);
     return status;
@@ -452,7 +458,7 @@ mosaic_status mosaic_tensor_read_bytes(void *to, const mosaic_tensor *a, int64_t
 {
     MOSAIC_TRY(check_bytes("read_bytes", a, bytes));
     const mosaic_device *device = mosaic_device_of(a);
-    return bytes ? device->to_host(device, to, mosaic_data(a), bytes) : MOSAIC_OK;
+    return bytes ? mosaic_device_to_host(device, to, mosaic_data(a), bytes) : MOSAIC_OK;
 }
 
 mosaic_status mosaic_tensor_write_bytes(const mosaic_tensor *a, const void *from, int64_t bytes)
@@ -460,5 +466,5 @@ mosaic_status mosaic_tensor_write_bytes(const mosaic_tensor *a, const void *from
     MOSAIC_TRY(check_bytes("write_bytes", a, bytes));
     const mosaic_device *device = mosaic_device_of(a);
     mosaic_tensor_note_write(a);
-    return bytes ? device->from_host(device, mosaic_data(a), from, bytes) : MOSAIC_OK;
+    return bytes ? mosaic_device_from_host(device, mosaic_data(a), from, bytes) : MOSAIC_OK;
 }

@@ -45,7 +45,9 @@ local LAST = -1 -- the target of a document's last token: none
 --- One packed sequence: documents that repeat two tokens in turn. Lists of tokens, of the tokens that
 -- follow, and of the documents' numbers.
 local function pack(generator, o)
-  local function draw(low, high) return mosaic.randint(low, high, { generator = generator }):item() end
+  local function draw(low, high)
+    return mosaic.randint(low, high, { generator = generator, device = "cpu" }):item()
+  end
   local tokens, targets, documents = {}, {}, {}
   for document = 1, draw(1, o.documents) do
     local pair, length = { draw(1, o.tokens), draw(1, o.tokens) }, draw(3, 20)

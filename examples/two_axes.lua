@@ -1,8 +1,15 @@
 --- The simplest model that attends along two axes of one tensor: over the features of a row here, over the
 -- rows of a feature across all ranks. It learns to add the mean of a cell's column to the mean of its row:
---   mosaic-lua --virtual 4 examples/two_axes.lua [steps]
+--   mosaic-lua --virtual 4 examples/two_axes.lua [--steps 60]
+package.path = (arg[0]:match "^(.*/)[^/]*$" or "") .. "?.lua;" .. package.path
 local mosaic = require "mosaic"
+local options = require "support.options"
 local nn = mosaic.nn
+
+local o = options.parse("examples/two_axes.lua", "Learns sums of the means along two axes.", {
+  { "steps", 60, "training steps", integer = 1 },
+}, arg)
+if not o then return end
 
 mosaic.init {} -- all ranks share every table's rows
 mosaic.manual_seed(1) -- the same weights and tables on every rank
@@ -32,7 +39,7 @@ end
 
 local model, rank = Model(), mosaic.comm.world().rank
 local optimizer = mosaic.optim.AdamW { params = model:parameters(), lr = 0.01 }
-for step = 1, tonumber(arg[1] or 60) do
+for step = 1, o.steps do
   local x = mosaic.randn { 8, 101, 5 } + mosaic.randn { 8, 101, 1 } + mosaic.randn { 8, 1, 5 }
   local target = x:mean(2, true) + x:mean(3, true)
   local mine = mosaic.shard(x, { axis = 2 })

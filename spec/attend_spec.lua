@@ -2,6 +2,7 @@ local mosaic = require "mosaic"
 local close = require "spec.support.close"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
+local refuser = require "spec.support.refuser"
 
 describe("attend", function()
   it("takes queries and keys of different lengths", function()
@@ -23,6 +24,18 @@ describe("attend", function()
       local part = x:narrow(2, first, counts[comm.rank + 1])
       local out = mosaic.attend(part, part, part, { comm = comm, mask = { causal = true } })
       close(out, expected:narrow(2, first, counts[comm.rank + 1]))
+    end)
+  end)
+
+  it("says what does not fit with the shapes that were given, one rank or several", function()
+    local q, k = mosaic.zeros { 1, 2, 8, 4 }, mosaic.zeros { 1, 2, 8, 5 }
+    fails("attention: k f32 [1,2,8,5] and v f32 [1,2,8,4] must have the same sizes",
+      function() mosaic.attend(q, k, q, { strategy = "ring" }) end)
+    mosaic.virtual(2, function(comm)
+      fails("attention: k f32 [1,2,8,5] does not fit q f32 [1,2,8,4]",
+        function() mosaic.attend(q, k, k, { comm = comm }) end)
+      fails("attention: bias f32 [3,8,16] does not broadcast to f32 [1,1,2,8,16]",
+        function() mosaic.attend(q, q, q, { comm = comm, mask = { bias = mosaic.zeros { 3, 8, 16 } } }) end)
     end)
   end)
 
@@ -55,12 +68,7 @@ describe("attend", function()
   it("refuses on every rank, with both values, what the ranks do not agree on", function()
     mosaic.virtual(2, function(comm)
       local x, first = fill { 2, 4, 4 }, comm.rank == 0
-      local function refuses(text, options)
-        options.comm = comm
-        comm:reset_counters()
-        fails(text, function() mosaic.attend(x, x, x, options) end)
-        assert.equal(0, comm:counters("sendrecv").calls)
-      end
+      local refuses = refuser(comm, x)
       refuses("ranks disagree on mask: rank 0 causal=true, rank 1 none", { mask = { causal = first or nil } })
       refuses("ranks disagree on mask: rank 0 window={1, 2}, rank 1 window={2, 2}",
         { mask = { window = { first and 1 or 2, 2 } } })
@@ -93,12 +101,7 @@ describe("attend", function()
   it("sees differences that are small, far down in a list, or only in a table or a tensor", function()
     mosaic.virtual(2, function(comm)
       local x, first = fill { 2, 4, 4 }, comm.rank == 0
-      local function refuses(text, options)
-        options.comm = comm
-        comm:reset_counters()
-        fails(text, function() mosaic.attend(x, x, x, options) end)
-        assert.equal(0, comm:counters("sendrecv").calls)
-      end
+      local refuses = refuser(comm, x)
       local hidden, close_by = { -math.huge, first and 1 or 2 }, { 1, first and 1 or 1 + 2 ^ -50 }
       refuses("ranks disagree on mask", { mask = { score = function(s, _, h) return s + hidden[h] end } })
       refuses("ranks disagree on mask", { mask = { score = function(s, _, h) return s + close_by[h] end } })

@@ -2,30 +2,8 @@ local mosaic = require "mosaic"
 local fails = require "spec.support.fails"
 local support = require "spec.support.attention"
 
+local documents, keep = support.documents, support.keep
 local values, operands, expect_exact = support.values, support.operands, support.expect_exact
-
---- The numbers 1..n in an order that jumps about.
-local function shuffled(n, step)
-  local list = {}
-  for i = 0, n - 1 do list[i + 1] = i * step % n + 1 end
-  return list
-end
-
-local function documents(n, length, batch)
-  local list = {}
-  for b = 1, batch or 1 do
-    for i = 1, n do list[#list + 1] = math.floor((i + b) / length) end
-  end
-  local t = mosaic.tensor(list, { dtype = "i64" })
-  return batch and t:view(batch, n) or t
-end
-
-local function keep(shape)
-  local count, list = 1, {}
-  for _, size in ipairs(shape) do count = count * size end
-  for i = 1, count do list[i] = i * 7 % 5 > 1 and 1 or 0 end
-  return mosaic.tensor(list, { dtype = "u8" }):view(shape)
-end
 
 --- Masks for q (2,4,13,d) and k (2,2,17,d).
 local masks = {
@@ -51,10 +29,7 @@ local masks = {
 describe("attention in f64", function()
   for name, mask in pairs(masks) do
     it("is exact with gradients, masked by " .. name, function()
-      local q, k, v = operands { 2, 4, 2, 13, 17, 5 }
-      expect_exact(q, k, v, { mask = mask })
-      expect_exact(q, k, v,
-        { mask = mask, scale = 1.3, q_positions = shuffled(13, 5), k_positions = shuffled(17, 7) })
+      support.expect_exact_masked(mask)
     end)
   end
 

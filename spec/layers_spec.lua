@@ -2,13 +2,13 @@
 
 --- Lowest first. A file may require modules of its own layer and of lower ones.
 local LAYERS = {
-  { "ffi", "state", "class", "nearest", "heap", "check", "clock", "terminal", "runtime", "numbers",
-    "work", "hash" },
+  { "ffi", "state", "class", "nearest", "heap", "check", "environment", "clock", "terminal", "runtime",
+    "numbers", "work", "hash", "device", "values", "span", "timeline" },
   { "balance", "partition", "mesh", "mesh_shape", "placement", "visibility", "course", "folder", "tiers" },
   { "tensor" },
   { "autograd" },
   { "program", "mask", "attention", "comm", "wire" },
-  { "context" },
+  { "context", "trace" },
   { "tile", "traffic", "slices", "exchange", "batch_split", "rotate_queries",
     "plan", "strategy", "partial", "travel", "rotate", "move", "infini",
     "mask_rows", "head_split", "pool", "dilated",
@@ -58,6 +58,7 @@ describe("the layers", function()
     for _, path in ipairs(lines_of(("grep -rlE '%s' core"):format(pattern))) do
       assert.truthy(path == "core/comm/mpi.c" or path == "core/main.c" or path:match "^core/host/", path)
     end
+    assert.same({}, lines_of "grep -rliE 'cuda|nvidia|nvcc' core")
   end)
 
   it("keep strategies away from the C library", function()

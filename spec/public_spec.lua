@@ -24,13 +24,15 @@ local CALLED = {
 local NOTHING_IS_FINE = {
   empty = true, zeros = true, ones = true, rand = true, randn = true, generator = true, init = true,
   barrier = true, counters = true, sendrecv = true, split = true, nodes = true,
+  memory = true, reset_peak_memory = true, device_name = true, synchronize = true, devices = true,
+  cpu = true,
 }
 local ANYTHING_IS_FINE = {
-  collect = true, alone = true, world = true, isa = true, memory = true, reset_peak_memory = true,
-  threads = true, version = true, names = true, poll = true, reset_counters = true, encode = true,
+  collect = true, alone = true, default_device = true, world = true, isa = true,
+  threads = true, matmul_precision = true,
+  version = true, names = true, poll = true, reset_counters = true, encode = true,
   step = true, zero_grad = true, state_dict = true, train = true, eval = true, describe = true,
   places = true, is_in_order = true, Module = true, reset_work = true, work = true, bytes_sent = true,
-
 }
 
 --- Calls f, with self (or false) before the argument, and looks at the error.

@@ -1,6 +1,7 @@
 local mosaic = require "mosaic"
 local fails = require "spec.support.fails"
 local program = require "spec.support.program"
+local report = require "mosaic.verify.report"
 
 local function verify(strategy, sizes, options)
   options.quiet = true
@@ -59,6 +60,26 @@ describe("verify", function()
     local found = verify(forgetful, { rows = 20 }, { ranks = 3, dtypes = { "f64" } })
     assert.is_false(found.ok)
     for _, entry in ipairs(found.errors) do assert.is_false(entry.ok, entry.name) end
+  end)
+
+  it("finds one rank wrong in f32, though the ranks agree, and says by how much", function()
+    local one_rank = require "mosaic.strategy.local"
+    local right = one_rank.attend
+    finally(function() one_rank.attend = right end)
+    for text, off in pairs { ["1.1e-03"] = 0.005, inf = math.huge } do
+      one_rank.attend = function(comm, q, k, v, plan)
+        local out, lse = right(comm, q, k, v, plan)
+        return out, q.dtype == "f32" and lse + off or lse
+      end
+      local found = verify("gather", { rows = 20 }, { ranks = 3 })
+      assert.is_false(found.ok)
+      for _, entry in ipairs(found.errors) do
+        assert.is_true(entry.error < 1e-6 and entry.bound < 1e-4, report.text(found))
+        assert.is_true(entry.name ~= "lse" or entry.ok == (entry.dtype == "f64"))
+      end
+      local loud = ("OUT OF BOUNDS: ONE RANK ERRS BY %s, ceiling 1.4e-05"):format(text)
+      assert.truthy(report.text(found):find(loud, 1, true), report.text(found))
+    end
   end)
 
   it("takes grouped heads, other keys than queries, and every mask by name", function()
@@ -152,9 +173,18 @@ describe("mosaic-lua verify", function()
     end
   end)
 
-  it("refuses an unknown option with status 2", function()
-    local result = program "verify --row 50"
-    assert.equal(2, result.status)
-    assert.truthy(result.err:find("unknown option '--row', did you mean '--rows'?", 1, true))
+  it("refuses what it does not know with status 2, in one line", function()
+    for arguments, says in pairs {
+      ["--row 50"] = "unknown option '--row', did you mean '--rows'?",
+      ["--strategy rnig"] = 'strategy "rnig" is not one of ',
+      ["--strategy all --mask casual"] = 'mask "casual" is not one of ',
+      ["--ranks 0"] = "--ranks must be an integer of at least 1, got 0",
+      [ [[--strategy '{"mesh2d", mesh_shape = {3, 3}}']] ] = "mesh_shape {3, 3} is not a mesh of 4 ranks",
+    } do
+      local result = program("verify " .. arguments)
+      assert.same({ 2, "" }, { result.status, result.out })
+      assert.truthy(result.err:find(says, 1, true), result.err)
+      assert.matches("^mosaic%-lua verify: [^\n]*\nTry 'mosaic%-lua verify %-%-help'%.\n$", result.err)
+    end
   end)
 end)

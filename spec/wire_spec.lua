@@ -2,6 +2,7 @@ local mosaic = require "mosaic"
 local close = require "spec.support.close"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
+local refuser = require "spec.support.refuser"
 local worlds = require "spec.support.worlds"
 
 local wire = mosaic.wire
@@ -249,12 +250,7 @@ describe("attend with a wire format", function()
   it("refuses on every rank what one rank cannot send", function()
     mosaic.virtual(3, function(comm)
       local x = fill({ 2, 3, 4 }, { dtype = "f32" })
-      local function refuses(text, options)
-        options.comm = comm
-        comm:reset_counters()
-        fails(text, function() mosaic.attend(x, x, x, options) end)
-        assert.equal(0, comm:counters("sendrecv").calls)
-      end
+      local refuses = refuser(comm, x)
       refuses("ranks disagree on wire: rank 0 int8, rank 1 fp8",
         { wire = comm.rank == 1 and "fp8" or "int8" })
       refuses("attend: wire \"int4\" is not one of bf16, fp8, int8", { wire = "int4" })

@@ -3,7 +3,7 @@
  * All are direct exchanges in one phase (every block travels once, from its owner to who needs it),
  * but broadcast (a binomial tree), barrier (dissemination) and the empty answer of gather. Peers
  * are met in rotated order, so that not all ranks talk to rank 0 first. */
-#include "comm.h"
+#include "payload.h"
 
 static mosaic_status check_root(const char *op, const mosaic_comm *c, int root)
 {
@@ -248,24 +248,48 @@ static int from_root(const mosaic_request *r)
     return (r->comm->rank - r->root + r->comm->size) % r->comm->size;
 }
 
-static mosaic_status send_to_children(mosaic_request *r)
+static int parent(const mosaic_request *r)
+{
+    int me = from_root(r);
+    return ((me & (me - 1)) + r->root) % r->comm->size;
+}
+
+static mosaic_status prepare_children(mosaic_request *r, const mosaic_tensor *a)
 {
     int size = r->comm->size, me = from_root(r), reach = 1;
     while (reach < size && !(me & reach)) reach *= 2;
     for (int step = reach / 2; step > 0; step /= 2)
-        if (me + step < size)
-            MOSAIC_TRY(mosaic_request_send(r, (me + step + r->root) % size, &r->flat));
+        if (me + step < size) MOSAIC_TRY(mosaic_request_send(r, (me + step + r->root) % size, a));
+    return MOSAIC_OK;
+}
+
+static mosaic_status send_to_children(mosaic_request *r)
+{
+    MOSAIC_TRY(prepare_children(r, &r->flat));
     mosaic_request_launch(r, NULL);
     return MOSAIC_OK;
 }
 
-static mosaic_status prepare_broadcast(mosaic_request *r, mosaic_tensor *out)
+static mosaic_status announce_to_children(mosaic_request *r)
 {
-    int me = from_root(r);
+    mosaic_tensor nothing = mosaic_flat_range(&r->flat, 0, 0);
+    MOSAIC_TRY(prepare_children(r, &nothing));
+    MOSAIC_TRY(mosaic_request_recv(r, parent(r), &r->flat));
+    mosaic_request_launch(r, send_to_children);
+    return MOSAIC_OK;
+}
+
+/* Where ranks have to meet before anything moves, an empty message goes down the tree first: ranks
+ * with a tensor on another device do not come, but see there what the others have. */
+static mosaic_status prepare_broadcast(mosaic_request *r, mosaic_tensor *out, bool announce)
+{
     r->uniform = true;
-    MOSAIC_TRY(mosaic_request_output(r, out, r->in.ndim, r->in.size));
-    if (me) return mosaic_request_recv(r, ((me & (me - 1)) + r->root) % r->comm->size, &r->flat);
-    return copy_block(r->flat, &r->in);
+    MOSAIC_TRY(mosaic_request_flat_output(r, out, r->in.ndim, r->in.size));
+    mosaic_tensor nothing = mosaic_flat_range(&r->flat, 0, 0);
+    const mosaic_tensor *first = announce ? &nothing : &r->flat;
+    if (from_root(r)) return mosaic_request_recv(r, parent(r), first);
+    MOSAIC_TRY(copy_block(r->flat, &r->in));
+    return prepare_children(r, first);
 }
 
 mosaic_status mosaic_comm_broadcast(mosaic_request **request, mosaic_comm *c, mosaic_tensor *out,
@@ -277,8 +301,11 @@ mosaic_status mosaic_comm_broadcast(mosaic_request **request, mosaic_comm *c, mo
     mosaic_status status = mosaic_request_new(&r, c, MOSAIC_COMM_BROADCAST, a, CHILDREN, mark);
     if (!r) return status;
     r->root = root;
-    if (!status) status = prepare_broadcast(r, out);
-    return mosaic_request_begin(request, r, status, send_to_children);
+    bool announce = mosaic_group_begins(r), own = c->rank == root;
+    mosaic_step then = own ? NULL : send_to_children;
+    if (announce) then = own ? send_to_children : announce_to_children;
+    if (!status) status = prepare_broadcast(r, out, announce);
+    return mosaic_request_begin(request, r, status, then);
 }
 
 /* ---- barrier -------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* comm.c - communicators: making, splitting, counting. */
-#include "comm.h"
+#include "payload.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ void mosaic_comm_release(mosaic_comm *c)
 {
     if (!c || --c->references) return;
     mosaic_endpoint *e = c->endpoint;
-    e->contexts[c->context / 64] &= ~((uint64_t)1 << c->context % 64);
+    if (mosaic_group_release(c)) e->contexts[c->context / 64] &= ~((uint64_t)1 << c->context % 64);
     free(c->ranks);
     free(c);
     if (--e->references == 0) e->transport->release(e);

@@ -9,7 +9,8 @@
  *   request.c    requests: phases, progress, waiting
  *   describe.c   requests in words; is what arrived what was expected?
  *   p2p.c, collective.c, reduction.c   the operations
- *   rows.c       arithmetic of reductions
+ *   payload.c, group.c, staging.c, pinned.c, lane.c   between processes: what is on a device
+ *                (payload.h)
  *   virtual.c, mpi.c (a plug-in, opened by plugin.c)   the transports */
 #ifndef MOSAIC_COMM_H
 #define MOSAIC_COMM_H
@@ -17,12 +18,19 @@
 
 typedef struct mosaic_endpoint mosaic_endpoint;
 typedef struct mosaic_transfer mosaic_transfer;
+typedef struct mosaic_cargo mosaic_cargo;
+typedef struct mosaic_kept mosaic_kept;
+typedef struct mosaic_group mosaic_group;
+typedef struct mosaic_carrier mosaic_carrier;
+
+enum { MOSAIC_FAMILY_ROOM = 8 };
 
 /* Travels with every message. The shape is what both sides must agree upon: that of the whole
  * operand where all ranks have the same (all_reduce, broadcast, ...), else of the message. No
  * padding: it is compared as bytes. */
 typedef struct {
     uint8_t kind, dtype, op, mark;
+    char family[MOSAIC_FAMILY_ROOM]; /* of the device that the operand is on: "cpu" */
     int32_t root;
     int32_t ndim;
     int16_t axis, join;            /* cut along, joined along; from 1, 0: neither */
@@ -30,32 +38,71 @@ typedef struct {
     int64_t bytes;                 /* of this message's payload */
 } mosaic_envelope;
 
+enum { MOSAIC_CARRIERS = 4, MOSAIC_ADDRESS_ROOM = 32 };
+
+/* What a rank tells of the device that its payloads are on, so that two find a way for them. */
+typedef struct {
+    int32_t node;                      /* whose lowest world rank this is */
+    int32_t version[MOSAIC_CARRIERS];  /* of each of the device's carriers; 0: not here */
+    char address[MOSAIC_ADDRESS_ROOM]; /* equal on one node: the same device */
+    char wish[8];                      /* MOSAIC_TRANSPORT, or "" */
+} mosaic_card;
+
+/* Goes with the envelope of a payload that travels by itself. */
+typedef struct {
+    int64_t number; /* of this payload among its sender's, 25 bits */
+    int64_t piece;  /* bytes of the pieces that it may come in */
+    mosaic_card card;
+} mosaic_manifest;
+
 /* One message, from either side. */
 struct mosaic_transfer {
     bool receives;
     bool done;    /* has gone or come; set by the transport, for virtual ranks by the peer's */
-    bool settled; /* and has been counted and checked */
+    bool apart;   /* that was the envelope: the payload, on a device, travels by itself */
+    bool opened;  /* receives: the envelope has been looked at */
+    bool fits;    /* and is the one expected */
+    bool settled; /* nothing of it is under way any more */
     int peer, world_peer;     /* the other rank, in the communicator and in the world */
     int tag;                  /* 27 bits */
     mosaic_envelope envelope; /* sent, or expected */
     mosaic_envelope arrived;  /* receives: the sender's */
     mosaic_tensor packed;     /* the contiguous elements that travel */
     mosaic_tensor target;     /* receives: where they belong, if not there already */
+    mosaic_manifest manifest; /* of what travels apart: sent, or arrived */
+    mosaic_cargo *cargo;
     mosaic_endpoint *owner;
     mosaic_transfer *next; /* the transport's, as is native */
     void *native;
 };
 
+/* Tags: of envelopes, 27 bits; above them of bytes that two processes expect of each other. */
+enum {
+    MOSAIC_NUMBER_BITS = 25,
+    MOSAIC_TAG_PAYLOAD = 4 << MOSAIC_NUMBER_BITS, /* plus the payload's number, as the next two */
+    MOSAIC_TAG_ANSWER = 5 << MOSAIC_NUMBER_BITS,  /* from the receiver: may it come? */
+    MOSAIC_TAG_TAKEN = 6 << MOSAIC_NUMBER_BITS,   /* and what it says to pieces */
+    MOSAIC_TAG_MEETING = 7 << MOSAIC_NUMBER_BITS, /* plus the communicator's context */
+    MOSAIC_TAG_LIMIT = 8 << MOSAIC_NUMBER_BITS,
+};
+
 typedef struct {
     const char *name;
-    /* Starts t, whose owner is set. */
+    /* Starts t, whose owner is set. Where t is apart only the envelope goes, with the manifest, to
+     * which the transport adds the number. */
     mosaic_status (*start)(mosaic_transfer *t);
     /* Sets t->done, and for a receive t->arrived, when the message has gone or come. A payload of
      * another size than expected is taken and dropped. */
     mosaic_status (*test)(mosaic_transfer *t);
+    /* Sends or receives bytes without an envelope; what is posted is freed when it is `done`. NULL
+     * where ranks share a process. */
+    mosaic_status (*post)(void **posted, bool receives, void *data, int64_t bytes, int world_peer,
+                          int tag);
+    mosaic_status (*posted)(void *posted, bool *done);
+    /* Has something come for a receive that is still to be posted? */
+    mosaic_status (*probe)(bool *come, int world_peer, int tag);
     void (*cancel)(mosaic_transfer *t); /* as if it had never started; NULL: cannot */
-    /* NULL, or: takes over a request that it can do as a whole (NCCL), and completes it. */
-    mosaic_status (*collective)(mosaic_request *r, bool *taken);
+    bool devices;                       /* moves what is on devices, too */
     bool alone; /* nothing happens while this thread waits: waiting is the scheduler's business */
     void (*end_world)(mosaic_endpoint *e); /* NULL where a world cannot end early */
     void (*release)(mosaic_endpoint *e);
@@ -72,6 +119,7 @@ struct mosaic_endpoint {
     const mosaic_transport *transport;
     int rank, size, references;
     int64_t events;
+    bool advancing;     /* mosaic_progress is at it */
     int64_t bytes_sent; /* payload that went to other ranks, in all communicators */
     uint64_t contexts[MOSAIC_CONTEXT_WORDS]; /* bit set: a live communicator has this context */
     mosaic_request *active;                  /* under way, oldest first */
@@ -83,6 +131,8 @@ struct mosaic_comm {
     int context; /* keeps its messages apart from those of other communicators */
     int64_t sequence;
     int *ranks; /* world rank of each member */
+    mosaic_group *group;
+    bool grouped; /* some collective of it has been, see mosaic_request */
     mosaic_comm_counters counters[MOSAIC_COMM_KINDS];
 };
 
@@ -94,6 +144,7 @@ struct mosaic_request {
     mosaic_comm *comm;
     int references;
     mosaic_comm_kind kind;
+    const mosaic_device *device; /* of all operands */
     int dtype, op, root, tag;
     int mark, arrived;    /* bits that go out with the next messages; that came */
     int64_t count;        /* elements of the operand */
@@ -103,10 +154,22 @@ struct mosaic_request {
     mosaic_status status; /* MOSAIC_PENDING until complete */
     char *error;
     bool launched;
+    bool finished; /* all is done but what is left to the device */
     mosaic_step step;
     int distance;             /* barrier: of this round */
     mosaic_tensor in, out;    /* retained operands; see mosaic_request_output */
     mosaic_tensor flat, rows; /* out, contiguous; the operands of a reduction, one row per rank */
+    mosaic_span span;         /* in a trace */
+    /* Operands on a device, see payload.h: */
+    mosaic_lane *lane;     /* what arrives, and the steps, are its work */
+    mosaic_lane *out_lane; /* what is sent is work of this one; NULL: gone when it is settled */
+    mosaic_mark *after;    /* where the operands are ready */
+    mosaic_mark *ends[2];  /* of both lanes */
+    bool lane_open;        /* it has something to do */
+    mosaic_kept *kept;
+    bool grouped;  /* the payloads of each phase go together (group.c); in this phase: */
+    bool answered; /* who sends to this rank has been told if it may */
+    bool together; /* all payloads are the device's work */
     int posted, capacity, left;
     mosaic_transfer transfers[];
 };
@@ -118,10 +181,12 @@ mosaic_status mosaic_comm_new(mosaic_comm **comm, mosaic_endpoint *e, int size, 
  */
 mosaic_status mosaic_request_new(mosaic_request **r, mosaic_comm *c, mosaic_comm_kind kind,
                                  const mosaic_tensor *a, int capacity, int mark);
-/* Allocates or checks the caller's out and keeps r->out; r->flat is out or a contiguous stand-in
- * that is copied to it at the end. */
+/* Allocates or checks the caller's out and keeps r->out. Also r->flat: that is out or a contiguous
+ * stand-in, which is copied to it at the end. */
 mosaic_status mosaic_request_output(mosaic_request *r, mosaic_tensor *out, int ndim,
                                     const int64_t *size);
+mosaic_status mosaic_request_flat_output(mosaic_request *r, mosaic_tensor *out, int ndim,
+                                         const int64_t *size);
 /* Prepares one message; the view may be strided. */
 mosaic_status mosaic_request_send(mosaic_request *r, int peer, const mosaic_tensor *view);
 mosaic_status mosaic_request_recv(mosaic_request *r, int peer, const mosaic_tensor *view);
@@ -137,7 +202,6 @@ void mosaic_progress(mosaic_endpoint *e);
 void mosaic_request_drop(mosaic_request *r, const char *reason);
 /* Fails, naming both sides, unless what arrived is what t expects. */
 mosaic_status mosaic_envelope_check(const mosaic_request *r, const mosaic_transfer *t);
-double mosaic_now(void); /* seconds, monotonic */
 
 /* Fails unless axis is one of a's and sizes (one per rank) are >= 0; *total is their sum. */
 mosaic_status mosaic_check_sizes(int64_t *total, const char *op, const mosaic_comm *c,
@@ -147,15 +211,17 @@ mosaic_status mosaic_check_sizes(int64_t *total, const char *op, const mosaic_co
 mosaic_tensor mosaic_block(const mosaic_tensor *a, int axis, const int64_t *sizes, int rank);
 mosaic_tensor mosaic_flat_range(const mosaic_tensor *contiguous, int64_t start, int64_t length);
 
-/* out[i] <- rows[0][i] op rows[1][i] op ...; rows are `stride` elements apart. count >= 0, rows
- * >= 1. */
-void mosaic_reduce_rows(void *out, const void *rows, int row_count, int64_t stride, int64_t count,
-                        int dtype, mosaic_comm_reduction op);
-
-/* What the MPI plug-in needs of the core, which it is not linked against. */
+/* The symbol of libmosaic_mpi.so: mosaic_mpi_plugin. */
 typedef struct {
-    mosaic_status (*fail)(mosaic_status status, const char *format, ...);
-} mosaic_core;
-typedef mosaic_status (*mosaic_mpi_open_function)(mosaic_endpoint **e, const mosaic_core *core);
+    int64_t layout; /* MOSAIC_PLUGIN_LAYOUT */
+    mosaic_status (*open)(mosaic_endpoint **e, const mosaic_core *core);
+} mosaic_mpi_library;
+
+/* The world of processes, if it has been asked for: see mosaic_core. */
+bool mosaic_world_progress(void);
+double mosaic_world_timeout(void);
+void mosaic_world_give_up(const char *what, double seconds);
+/* Something else has been opened that may end with the process: the world does so before it. */
+void mosaic_world_end_first(void);
 
 #endif

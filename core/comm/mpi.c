@@ -6,7 +6,8 @@
  * message of the wrong size is drained and reported instead of overrunning a buffer.
  *
  * A payload has a tag of its own, numbered by the sender and told in the envelope: envelopes that
- * arrived together may be opened in any order (two payloads under one tag were once swapped). */
+ * arrived together may be opened in any order (two payloads under one tag were once swapped). Where
+ * it travels apart (payload.h), the manifest has its place behind the envelope. */
 #include <limits.h>
 #include <mpi.h>
 #include <stdio.h>
@@ -17,10 +18,10 @@
 
 typedef struct {
     mosaic_envelope envelope;
-    int64_t payload_tag;
+    int64_t number; /* of the payload among the sender's, or APART plus that */
 } header;
 
-enum { HEADER = sizeof(header), INLINE = 3904, PAYLOAD_TAG = 1 << 27, TAG_LIMIT = 1 << 28 };
+enum { HEADER = sizeof(header), INLINE = 3904, APART = 1 << MOSAIC_NUMBER_BITS };
 
 typedef struct message {
     struct message *next; /* in the list of spares */
@@ -64,15 +65,12 @@ static message *take_message(void)
     return m;
 }
 
-static void give_message(mosaic_transfer *t)
+static void give_message(message *m)
 {
-    message *m = t->native;
     free(m->pieces);
     free(m->sink);
     m->next = spares;
     spares = m;
-    t->native = NULL;
-    t->done = true;
 }
 
 /* Bytes per piece; MOSAIC_MPI_PIECE makes it smaller, so that specs can see many. */
@@ -85,10 +83,10 @@ static int64_t piece_bytes(void)
     return bytes = given > 0 && given < INT_MAX ? given : 1 << 30;
 }
 
-/* Sends or receives the payload, all pieces at once; they stay in order. */
-static mosaic_status post_payload(mosaic_transfer *t, char *data, int64_t bytes, int tag)
+/* Sends or receives bytes, all pieces at once; they stay in order. */
+static mosaic_status post_pieces(message *m, bool receives, char *data, int64_t bytes, int peer,
+                                 int tag)
 {
-    message *m = t->native;
     int64_t piece = piece_bytes(), count = (bytes + piece - 1) / piece;
     m->pieces = malloc((size_t)count * sizeof *m->pieces);
     if (!m->pieces) return core->fail(MOSAIC_ENOMEM, "mpi: no memory for a message");
@@ -96,26 +94,43 @@ static mosaic_status post_payload(mosaic_transfer *t, char *data, int64_t bytes,
         MPI_Request *r = &m->pieces[m->piece_count++];
         int length = (int)(bytes - at < piece ? bytes - at : piece);
         *r = MPI_REQUEST_NULL;
-        if (t->receives)
-            MPI_TRY(MPI_Irecv(data + at, length, MPI_BYTE, t->world_peer, tag, job, r));
+        if (receives)
+            MPI_TRY(MPI_Irecv(data + at, length, MPI_BYTE, peer, tag, job, r));
         else
-            MPI_TRY(MPI_Isend(data + at, length, MPI_BYTE, t->world_peer, tag, job, r));
+            MPI_TRY(MPI_Isend(data + at, length, MPI_BYTE, peer, tag, job, r));
     }
     return MOSAIC_OK;
+}
+
+static mosaic_status post_payload(mosaic_transfer *t, char *data, int64_t bytes, int64_t number)
+{
+    return post_pieces(t->native, t->receives, data, bytes, t->world_peer,
+                       MOSAIC_TAG_PAYLOAD | (int)number);
+}
+
+static mosaic_status send_envelope(mosaic_transfer *t, message *m, const header *h,
+                                   const void *behind, int64_t bytes)
+{
+    memcpy(m->buffer, h, HEADER);
+    if (bytes) memcpy(m->buffer + HEADER, behind, (size_t)bytes);
+    return check("MPI_Isend", MPI_Isend(m->buffer, HEADER + (int)bytes, MPI_BYTE, t->world_peer,
+                                        t->tag, job, &m->envelope));
 }
 
 static mosaic_status start_send(mosaic_transfer *t, message *m)
 {
     static int64_t sent;
     int64_t bytes = t->envelope.bytes;
-    bool together = bytes <= INLINE;
-    header h = {t->envelope, PAYLOAD_TAG | (sent++ & (PAYLOAD_TAG - 1))};
-    memcpy(m->buffer, &h, HEADER);
-    if (together && bytes) memcpy(m->buffer + HEADER, mosaic_data(&t->packed), (size_t)bytes);
-    MPI_TRY(MPI_Isend(m->buffer, HEADER + (together ? (int)bytes : 0), MPI_BYTE, t->world_peer,
-                      t->tag, job, &m->envelope));
-    if (together) return MOSAIC_OK;
-    return post_payload(t, mosaic_data(&t->packed), bytes, (int)h.payload_tag);
+    header h = {t->envelope, sent++ & (APART - 1)};
+    if (t->apart) {
+        t->manifest.number = h.number;
+        h.number |= APART;
+        return send_envelope(t, m, &h, &t->manifest, sizeof t->manifest);
+    }
+    const void *payload = bytes ? mosaic_data(&t->packed) : &h; /* of 0 bytes none is read */
+    if (bytes <= INLINE) return send_envelope(t, m, &h, payload, bytes);
+    MOSAIC_TRY(send_envelope(t, m, &h, payload, 0));
+    return post_payload(t, mosaic_data(&t->packed), bytes, h.number);
 }
 
 static mosaic_status start(mosaic_transfer *t)
@@ -134,15 +149,21 @@ static mosaic_status open_envelope(mosaic_transfer *t, message *m)
     header h;
     memcpy(&h, m->buffer, HEADER);
     t->arrived = h.envelope;
+    if (h.number & APART) {
+        t->apart = true;
+        memcpy(&t->manifest, m->buffer + HEADER, sizeof t->manifest);
+        return MOSAIC_OK;
+    }
     int64_t bytes = t->arrived.bytes;
-    bool wanted = bytes == t->envelope.bytes;
+    bool wanted = bytes == t->envelope.bytes &&
+                  !memcmp(t->arrived.family, t->envelope.family, sizeof t->arrived.family);
     if (bytes <= INLINE) {
         if (wanted && bytes) memcpy(mosaic_data(&t->packed), m->buffer + HEADER, (size_t)bytes);
         return MOSAIC_OK;
     }
     if (!wanted && !(m->sink = malloc((size_t)bytes)))
         return core->fail(MOSAIC_ENOMEM, "mpi: no memory to drop %lld bytes", (long long)bytes);
-    return post_payload(t, wanted ? mosaic_data(&t->packed) : m->sink, bytes, (int)h.payload_tag);
+    return post_payload(t, wanted ? mosaic_data(&t->packed) : m->sink, bytes, h.number);
 }
 
 static mosaic_status test(mosaic_transfer *t)
@@ -156,7 +177,38 @@ static mosaic_status test(mosaic_transfer *t)
     }
     done = 1;
     if (m->pieces) MPI_TRY(MPI_Testall(m->piece_count, m->pieces, &done, MPI_STATUSES_IGNORE));
-    if (done) give_message(t);
+    if (done) {
+        give_message(m);
+        t->native = NULL;
+        t->done = true;
+    }
+    return MOSAIC_OK;
+}
+
+static mosaic_status post(void **posted, bool receives, void *data, int64_t bytes, int world_peer,
+                          int tag)
+{
+    message *m = take_message();
+    if (!m) return core->fail(MOSAIC_ENOMEM, "mpi: no memory for a message");
+    *posted = m;
+    return post_pieces(m, receives, data, bytes, world_peer, tag);
+}
+
+static mosaic_status posted(void *message_posted, bool *done)
+{
+    message *m = message_posted;
+    int all = 0;
+    MPI_TRY(MPI_Testall(m->piece_count, m->pieces, &all, MPI_STATUSES_IGNORE));
+    *done = all;
+    if (all) give_message(m);
+    return MOSAIC_OK;
+}
+
+static mosaic_status probe(bool *come, int world_peer, int tag)
+{
+    int found = 0;
+    MPI_TRY(MPI_Iprobe(world_peer, tag, job, &found, MPI_STATUS_IGNORE));
+    *come = found;
     return MOSAIC_OK;
 }
 
@@ -191,6 +243,9 @@ static const mosaic_transport transport = {
     .name = "mpi",
     .start = start,
     .test = test,
+    .post = post,
+    .posted = posted,
+    .probe = probe,
     .release = release,
     .node = node,
     .library = library,
@@ -207,9 +262,9 @@ static mosaic_status start_mpi(void)
     MPI_TRY(MPI_Comm_dup(MPI_COMM_WORLD, &job));
     MPI_TRY(MPI_Comm_set_errhandler(job, MPI_ERRORS_RETURN));
     MPI_TRY(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &limit, &found));
-    if (found && *limit < TAG_LIMIT - 1)
+    if (found && *limit < MOSAIC_TAG_LIMIT - 1)
         return core->fail(MOSAIC_ENOTSUP, "mpi: %s has tags up to %d, Mosaic needs %d", library(),
-                          *limit, TAG_LIMIT - 1);
+                          *limit, MOSAIC_TAG_LIMIT - 1);
     return MOSAIC_OK;
 }
 
@@ -235,5 +290,5 @@ static mosaic_status open_world(mosaic_endpoint **e, const mosaic_core *function
     return MOSAIC_OK;
 }
 
-MOSAIC_API mosaic_mpi_open_function mosaic_mpi_plugin;
-mosaic_mpi_open_function mosaic_mpi_plugin = open_world;
+MOSAIC_API const mosaic_mpi_library mosaic_mpi_plugin;
+const mosaic_mpi_library mosaic_mpi_plugin = {MOSAIC_PLUGIN_LAYOUT, open_world};

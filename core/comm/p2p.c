@@ -40,6 +40,7 @@ mosaic_status mosaic_comm_sendrecv(mosaic_request **request, mosaic_comm *c, mos
 {
     MOSAIC_TRY(check_peer("sendrecv", c, to, tag));
     MOSAIC_TRY(check_peer("sendrecv", c, from, tag));
+    if (to >= 0 && from >= 0) MOSAIC_TRY(mosaic_check_operands("sendrecv", a, out));
     MOSAIC_REQUIRE(to < 0 || from < 0 || !mosaic_overlaps(out, a),
                    "sendrecv: what is received would overwrite what is sent");
     const mosaic_tensor *operand = to >= 0 ? a : out;

@@ -1,78 +1,101 @@
 /* plugin.c - opens the MPI plug-in on first use, and ends its world with the process. */
-#include <dlfcn.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "comm.h"
 
 static mosaic_endpoint *world; /* this process's end of the MPI world, once asked for */
 static mosaic_comm *shared;    /* the communicator that users get */
-
-/* libmosaic_mpi.so lies beside the library that this code is in. MOSAIC_MPI_LIB names another. */
-static void plugin_path(char *path, size_t room)
-{
-    const char *given = getenv("MOSAIC_MPI_LIB"), *slash = NULL;
-    Dl_info info;
-    if (!given && dladdr((void *)&world, &info)) slash = strrchr(info.dli_fname, '/');
-    if (slash)
-        snprintf(path, room, "%.*s/libmosaic_mpi.so", (int)(slash - info.dli_fname),
-                 info.dli_fname);
-    else
-        snprintf(path, room, "%s", given ? given : "libmosaic_mpi.so");
-}
+static mosaic_comm *parting;   /* for the barrier at the end: its messages meet no others */
 
 /* Seconds that this rank waits longer at the end than in an operation: when others are stuck in
  * one, their reports say more than that of a rank that has nothing left to do. */
 enum { GRACE = 1 };
 
-/* Waits for what this rank has started, then for the others. They may have died: not for ever. */
-static bool leave_together(mosaic_comm *c)
+/* Is anything under way that has not failed? */
+static bool busy(void)
+{
+    const mosaic_request *r = world->active;
+    while (r && r->status != MOSAIC_PENDING && r->status != MOSAIC_OK) r = r->next;
+    return r != NULL;
+}
+
+bool mosaic_world_progress(void)
+{
+    if (world) mosaic_progress(world);
+    return world && world->active;
+}
+
+double mosaic_world_timeout(void)
 {
     const char *text = getenv("MOSAIC_TIMEOUT");
-    double limit = (text && atof(text) > 0 ? atof(text) : 300) + GRACE, end = mosaic_now() + limit;
+    return text && atof(text) > 0 ? atof(text) : 300;
+}
+
+void mosaic_world_give_up(const char *what, double seconds)
+{
+    fprintf(stderr, "mosaic: rank %d/%d (%s): %s not complete after %.1f s\n", world->rank,
+            world->size, mosaic_process_name(), what, seconds);
+    world->transport->abort(86);
+}
+
+/* What was left to devices; they may have failed. */
+static bool leave_devices(void)
+{
+    const mosaic_device *device;
+    for (int i = 0; (device = mosaic_device_at(i)); i++) {
+        if (!device->synchronize(device)) continue;
+        fprintf(stderr, "mosaic: rank %d/%d (%s): at the end of the program: %s\n", world->rank,
+                world->size, mosaic_process_name(), mosaic_last_error());
+        return false;
+    }
+    return true;
+}
+
+/* Waits for what this rank has started, then for the others. They may have died: not for ever. */
+static bool leave_together(void)
+{
+    double limit = mosaic_world_timeout() + GRACE, end = mosaic_now() + limit;
     mosaic_request *r;
-    if (mosaic_comm_barrier(&r, c)) return false;
+    if (!leave_devices() || mosaic_comm_barrier(&r, parting)) return false;
     mosaic_status status = mosaic_request_wait(r, end - mosaic_now());
-    int left = mosaic_comm_poll(c);
-    while (status == MOSAIC_OK && left && mosaic_now() < end) left = mosaic_comm_poll(c);
+    mosaic_progress(world);
+    while (status == MOSAIC_OK && busy() && mosaic_now() < end) mosaic_progress(world);
     mosaic_request_release(r);
-    if (status == MOSAIC_OK && !left) return true;
-    fprintf(stderr,
-            "mosaic: rank %d/%d (%s): %s at the end of the program not complete after %.1f s\n",
-            c->rank, c->size, mosaic_process_name(), mosaic_comm_oldest(c), limit);
+    if (status == MOSAIC_OK && !busy()) return true;
+    char what[500];
+    snprintf(what, sizeof what, "%s at the end of the program", mosaic_comm_oldest(parting));
+    mosaic_world_give_up(what, limit);
     return false;
 }
 
 /* A clean end waits for the others, then finalises MPI; any other takes them along. */
-static void at_exit(int code, void *context)
+static void at_exit(int code, void *unused)
 {
-    mosaic_comm *c = context;
+    (void)unused;
+    if (!world) return; /* it was registered again later */
     if (code) world->transport->abort(code);
-    if (!leave_together(c)) world->transport->abort(86);
-    mosaic_comm_release(c);
+    if (!leave_together()) world->transport->abort(86);
+    mosaic_comm_release(parting);
     mosaic_comm_release(shared);
     world->transport->finish();
     world = NULL;
     shared = NULL;
 }
 
+void mosaic_world_end_first(void)
+{
+    if (world) on_exit(at_exit, NULL);
+}
+
 static mosaic_status open_world(void)
 {
-    char path[PATH_MAX];
-    plugin_path(path, sizeof path);
-    void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
-    if (!library)
-        return mosaic_fail(MOSAIC_ENOTSUP, "comm: MPI is not available here: %s", dlerror());
-    mosaic_mpi_open_function *open =
-        (mosaic_mpi_open_function *)dlsym(library, "mosaic_mpi_plugin");
-    if (!open) return mosaic_fail(MOSAIC_ENOTSUP, "comm: %s is not a Mosaic plug-in", path);
-    static const mosaic_core core = {mosaic_fail};
-    MOSAIC_TRY((*open)(&world, &core));
-    mosaic_comm *last; /* for the barrier at the end: its messages meet no others */
-    MOSAIC_TRY(mosaic_comm_new(&last, world, world->size, 0));
-    on_exit(at_exit, last);
+    const void *symbol;
+    MOSAIC_TRY(mosaic_plugin_find(&symbol, "comm: MPI", "mpi", "mosaic_mpi_plugin"));
+    const mosaic_mpi_library *mpi = symbol;
+    MOSAIC_TRY(mpi->open(&world, &mosaic_core_functions));
+    MOSAIC_TRY(mosaic_comm_new(&parting, world, world->size, 0));
+    mosaic_world_end_first();
     return mosaic_comm_new(&shared, world, world->size, 1);
 }
 

@@ -1,9 +1,9 @@
 /* reduction.c - collectives that do arithmetic, all on one pattern.
  *
  * The operands of all ranks for the same elements are brought together as the rows of r->rows, in
- * rank order, and reduced by mosaic_reduce_rows. What differs is which elements a rank reduces: all
- * of them (small all_reduce), its share (large all_reduce, reduce_scatter), or the lower ranks'
- * (exscan). The result of an element never depends on that choice. */
+ * rank order, and reduced by their device's reduce_rows. What differs is which elements a rank
+ * reduces: all of them (small all_reduce), its share (large all_reduce, reduce_scatter), or the
+ * lower ranks' (exscan). The result of an element never depends on that choice. */
 #include "comm.h"
 
 enum { SMALL = 4096 /* bytes; below, one phase with everything beats two with shares */ };
@@ -12,8 +12,7 @@ enum { SMALL = 4096 /* bytes; below, one phase with everything beats two with sh
 static mosaic_status make_rows(mosaic_request *r, int rows, int64_t count)
 {
     int64_t size[] = {rows, count};
-    return mosaic_output(&r->rows, mosaic_comm_kind_name(r->kind), r->dtype, 2, size,
-                         &mosaic_cpu_device);
+    return mosaic_output(&r->rows, mosaic_comm_kind_name(r->kind), r->dtype, 2, size, r->device);
 }
 
 static mosaic_tensor row(const mosaic_request *r, int index)
@@ -38,13 +37,14 @@ static mosaic_status copy_row(mosaic_request *r, int index, const mosaic_tensor 
     return mosaic_tensor_numel(from) ? mosaic_copy(&place, from) : MOSAIC_OK;
 }
 
-/* Reduces the first `rows` rows into `count` elements of r->flat from `at` on. */
-static void reduce_into(mosaic_request *r, int64_t at, int rows)
+/* Reduces the first `count` rows into r->flat from `at` on. */
+static mosaic_status reduce_into(mosaic_request *r, int64_t at, int count)
 {
-    int64_t count = r->rows.size[1];
-    mosaic_tensor place = mosaic_flat_range(&r->flat, at, count);
-    mosaic_reduce_rows(mosaic_data(&place), mosaic_data(&r->rows), rows, count, count, r->dtype,
-                       (mosaic_comm_reduction)r->op);
+    mosaic_tensor rows = r->rows, place = mosaic_flat_range(&r->flat, at, rows.size[1]);
+    rows.size[0] = count;
+    if (!rows.size[1]) return MOSAIC_OK;
+    MOSAIC_DEVICE_CALL(r->device, reduce_rows, &place, &rows, (mosaic_comm_reduction)r->op);
+    return MOSAIC_OK;
 }
 
 /* ---- all_reduce, reduce --------------------------------------------------------------------- */
@@ -71,7 +71,7 @@ static mosaic_status reduce_whole(mosaic_request *r)
     if (r->root >= 0 && r->root != r->comm->rank)
         MOSAIC_TRY(clear_result(r));
     else
-        reduce_into(r, 0, r->comm->size);
+        MOSAIC_TRY(reduce_into(r, 0, r->comm->size));
     return r->root < 0 ? MOSAIC_OK : mosaic_request_answer(r);
 }
 
@@ -115,7 +115,7 @@ static mosaic_status distribute_shares(mosaic_request *r)
 {
     const mosaic_comm *c = r->comm;
     mosaic_tensor own = share(r, &r->flat, c->rank);
-    reduce_into(r, share_start(r, c->rank), c->size);
+    MOSAIC_TRY(reduce_into(r, share_start(r, c->rank), c->size));
     for (int k = 1; k < c->size; k++) {
         int to = (c->rank + k) % c->size, from = (c->rank - k + c->size) % c->size;
         mosaic_tensor place = share(r, &r->flat, from);
@@ -128,7 +128,7 @@ static mosaic_status distribute_shares(mosaic_request *r)
 
 static mosaic_status prepare_all_reduce(mosaic_request *r, mosaic_tensor *out, bool small)
 {
-    MOSAIC_TRY(mosaic_request_output(r, out, r->in.ndim, r->in.size));
+    MOSAIC_TRY(mosaic_request_flat_output(r, out, r->in.ndim, r->in.size));
     mosaic_tensor packed = {0};
     if (mosaic_tensor_is_contiguous(&r->in))
         MOSAIC_TRY(mosaic_alias(&packed, &r->in));
@@ -160,18 +160,14 @@ mosaic_status mosaic_comm_all_reduce(mosaic_request **request, mosaic_comm *c, m
 
 /* ---- reduce_scatter ------------------------------------------------------------------------- */
 
-static mosaic_status reduce_own(mosaic_request *r)
-{
-    reduce_into(r, 0, r->comm->size);
-    return MOSAIC_OK;
-}
+static mosaic_status reduce_own(mosaic_request *r) { return reduce_into(r, 0, r->comm->size); }
 
 static mosaic_status prepare_reduce_scatter(mosaic_request *r, mosaic_tensor *out, int axis,
                                             const int64_t *sizes)
 {
     const mosaic_comm *c = r->comm;
     mosaic_tensor own = mosaic_block(&r->in, axis, sizes, c->rank);
-    MOSAIC_TRY(mosaic_request_output(r, out, own.ndim, own.size));
+    MOSAIC_TRY(mosaic_request_flat_output(r, out, own.ndim, own.size));
     MOSAIC_TRY(make_rows(r, c->size, mosaic_tensor_numel(&own)));
     MOSAIC_TRY(copy_row(r, c->rank, &own));
     for (int k = 1; k < c->size; k++) {
@@ -209,9 +205,7 @@ mosaic_status mosaic_comm_reduce_scatter(mosaic_request **request, mosaic_comm *
 static mosaic_status reduce_before(mosaic_request *r)
 {
     int rows = (int)r->rows.size[0];
-    if (!rows) return mosaic_fill(&r->flat, 0);
-    reduce_into(r, 0, rows);
-    return MOSAIC_OK;
+    return rows ? reduce_into(r, 0, rows) : mosaic_fill(&r->flat, 0);
 }
 
 /* Everyone hears from everyone, so that the marks are the same everywhere; the elements go only
@@ -221,7 +215,7 @@ static mosaic_status prepare_exscan(mosaic_request *r, mosaic_tensor *out, bool 
     const mosaic_comm *c = r->comm;
     int first = reverse ? c->rank + 1 : 0; /* the rank in row 0 */
     int rows = reverse ? c->size - 1 - c->rank : c->rank;
-    MOSAIC_TRY(mosaic_request_output(r, out, r->in.ndim, r->in.size));
+    MOSAIC_TRY(mosaic_request_flat_output(r, out, r->in.ndim, r->in.size));
     MOSAIC_TRY(make_rows(r, rows, r->count));
     mosaic_tensor nothing = mosaic_flat_range(&r->rows, 0, 0);
     for (int k = 1; k < c->size; k++) {

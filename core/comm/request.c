@@ -1,11 +1,11 @@
 /* request.c - operations under way: phases of transfers, progress, and checks of what arrived. */
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "comm.h"
+#include "payload.h"
 
 /* ---- preparing ------------------------------------------------------------------------------ */
 
@@ -19,17 +19,23 @@ mosaic_tensor mosaic_flat_range(const mosaic_tensor *a, int64_t start, int64_t l
                            .stride = {1}};
 }
 
+static mosaic_status check_operand(const char *op, const mosaic_comm *c, const mosaic_tensor *a)
+{
+    const mosaic_transport *transport = c->endpoint->transport;
+    MOSAIC_TRY(mosaic_check_operands(op, a, NULL));
+    const mosaic_device *device = mosaic_device_of(a);
+    if (device == &mosaic_cpu_device || transport->devices) return MOSAIC_OK;
+    const mosaic_card *card; /* refuses a second device, while nothing has been sent */
+    if (device->lane_new && transport->post) return mosaic_payload_card(&card, device, c->endpoint);
+    return mosaic_fail(MOSAIC_ENOTSUP, "%s: %s communicators do not move %s on %s", op,
+                       transport->name, mosaic_tensor_describe(a), device->name);
+}
+
 mosaic_status mosaic_request_new(mosaic_request **out, mosaic_comm *c, mosaic_comm_kind kind,
                                  const mosaic_tensor *a, int capacity, int mark)
 {
     const char *name = mosaic_comm_kind_name(kind);
-    if (a) {
-        MOSAIC_TRY(mosaic_check_operands(name, a, NULL));
-        MOSAIC_REQUIRE(mosaic_device_of(a) == &mosaic_cpu_device,
-                       "%s: %s communicators move host tensors, got %s on %s", name,
-                       c->endpoint->transport->name, mosaic_tensor_describe(a),
-                       mosaic_tensor_device(a));
-    }
+    if (a) MOSAIC_TRY(check_operand(name, c, a));
     mosaic_request *r =
         calloc(1, sizeof *r + (size_t)(capacity > 0 ? capacity : 1) * sizeof r->transfers[0]);
     if (!r) return mosaic_fail(MOSAIC_ENOMEM, "%s: no memory for %d messages", name, capacity);
@@ -37,6 +43,7 @@ mosaic_status mosaic_request_new(mosaic_request **out, mosaic_comm *c, mosaic_co
     c->references++;
     r->references = 1;
     r->kind = kind;
+    r->device = a ? mosaic_device_of(a) : &mosaic_cpu_device;
     r->dtype = a ? a->dtype : MOSAIC_DTYPE_U8;
     r->root = -1;
     r->sequence = -1;
@@ -52,17 +59,30 @@ mosaic_status mosaic_request_output(mosaic_request *r, mosaic_tensor *out, int n
                                     const int64_t *size)
 {
     const char *name = mosaic_comm_kind_name(r->kind);
-    MOSAIC_TRY(mosaic_output(out, name, r->dtype, ndim, size, &mosaic_cpu_device));
+    MOSAIC_TRY(mosaic_output(out, name, r->dtype, ndim, size, r->device));
     mosaic_tensor_note_write(out);
-    MOSAIC_TRY(mosaic_alias(&r->out, out));
+    return mosaic_alias(&r->out, out);
+}
+
+mosaic_status mosaic_request_flat_output(mosaic_request *r, mosaic_tensor *out, int ndim,
+                                         const int64_t *size)
+{
+    MOSAIC_TRY(mosaic_request_output(r, out, ndim, size));
     if (mosaic_tensor_is_contiguous(out)) return mosaic_alias(&r->flat, out);
-    return mosaic_output(&r->flat, name, r->dtype, ndim, size, &mosaic_cpu_device);
+    const char *name = mosaic_comm_kind_name(r->kind);
+    return mosaic_output(&r->flat, name, r->dtype, ndim, size, r->device);
 }
 
 static void set_shape(mosaic_envelope *e, int ndim, const int64_t *size)
 {
     e->ndim = ndim;
     for (int i = 0; i < ndim; i++) e->size[i] = size[i];
+}
+
+static void set_family(mosaic_envelope *e, const mosaic_device *device)
+{
+    size_t length = strcspn(device->name, ":");
+    memcpy(e->family, device->name, length < sizeof e->family ? length : sizeof e->family);
 }
 
 /* The next free transfer. Operations ask for as many as they use. */
@@ -83,6 +103,7 @@ static mosaic_transfer *prepare(mosaic_request *r, int peer, const mosaic_tensor
         .join = (int16_t)r->join,
         .bytes = count * mosaic_dtype_bytes((mosaic_dtype)r->dtype),
     };
+    set_family(&t->envelope, r->device);
     const mosaic_tensor *shape = r->uniform ? &r->in : view;
     set_shape(&t->envelope, shape->ndim, shape->size);
     return t;
@@ -102,7 +123,34 @@ mosaic_status mosaic_request_recv(mosaic_request *r, int peer, const mosaic_tens
     if (mosaic_tensor_is_contiguous(view)) return mosaic_alias(&t->packed, view);
     MOSAIC_TRY(mosaic_alias(&t->target, view));
     return mosaic_output(&t->packed, mosaic_comm_kind_name(r->kind), view->dtype, view->ndim,
-                         view->size, &mosaic_cpu_device);
+                         view->size, r->device);
+}
+
+/* ---- the hook ------------------------------------------------------------------------------- */
+
+/* "sendrecv f32 [8] tag 0 from rank 1", "all_reduce f32 [8] sum #3" */
+static mosaic_span trace(const mosaic_request *r)
+{
+    char text[256];
+    bool p2p = r->kind <= MOSAIC_COMM_SENDRECV;
+    snprintf(text, sizeof text, "%s%s%s", mosaic_request_describe(r), p2p ? " " : "",
+             p2p ? mosaic_request_peers(r) : "");
+    return mosaic_trace_message(r->device, mosaic_comm_kind_name(r->kind), text);
+}
+
+/* What wants to know of operations between ranks listens here and in end. */
+static void begin(mosaic_request *r)
+{
+    r->comm->counters[r->kind].calls++;
+    r->span = mosaic_tracing ? trace(r) : -1;
+}
+
+static void end(mosaic_request *r)
+{
+    bool alone = r->comm->endpoint->transport->alone; /* messages are operations of the device */
+    if (r->span >= 0 && alone) mosaic_trace_follow(r->span, NULL);
+    mosaic_span_end(r->span);
+    r->span = -1;
 }
 
 /* ---- completing ----------------------------------------------------------------------------- */
@@ -110,14 +158,18 @@ mosaic_status mosaic_request_recv(mosaic_request *r, int peer, const mosaic_tens
 static void clear_transfers(mosaic_request *r)
 {
     for (int i = 0; i < r->posted; i++) {
-        mosaic_tensor_clear(&r->transfers[i].packed);
-        mosaic_tensor_clear(&r->transfers[i].target);
+        mosaic_transfer *t = &r->transfers[i];
+        mosaic_payload_clear(t);
+        if (t->apart) mosaic_lane_keep(r, t);
+        mosaic_tensor_clear(&t->packed);
+        mosaic_tensor_clear(&t->target);
     }
     r->posted = r->left = 0;
 }
 
 static void clear_operands(mosaic_request *r)
 {
+    mosaic_lane_clear(r);
     mosaic_tensor_clear(&r->in);
     mosaic_tensor_clear(&r->out);
     mosaic_tensor_clear(&r->flat);
@@ -146,6 +198,7 @@ void mosaic_request_drop(mosaic_request *r, const char *reason)
 {
     if (r->status == MOSAIC_PENDING)
         fail(r, mosaic_fail(MOSAIC_ECOMM, "%s: %s", mosaic_request_describe(r), reason));
+    end(r);
     clear_transfers(r);
     clear_operands(r);
     mosaic_request_release(r);
@@ -165,13 +218,14 @@ void mosaic_request_cancel(mosaic_request *r)
 
 static void complete(mosaic_request *r)
 {
-    if (r->status != MOSAIC_PENDING) return;
     mosaic_status status = MOSAIC_OK;
-    if (r->out.storage && r->flat.storage != r->out.storage)
-        status = mosaic_copy(&r->out, &r->flat);
+    r->finished = true;
+    bool stands_in = r->out.storage && r->flat.storage && r->flat.storage != r->out.storage;
+    if (r->status == MOSAIC_PENDING && stands_in) status = mosaic_lane_copy(r, &r->out, &r->flat);
+    if (!status) status = mosaic_lane_end(r);
     if (status)
         fail(r, status);
-    else
+    else if (r->status == MOSAIC_PENDING)
         r->status = MOSAIC_OK;
 }
 
@@ -183,52 +237,95 @@ static void count_message(const mosaic_transfer *t, mosaic_comm *c, mosaic_comm_
         t->envelope.bytes;
 }
 
-/* A message has come: is it the one that was expected? Then its elements go where they belong. */
-static mosaic_status accept(mosaic_request *r, mosaic_transfer *t)
+/* An envelope has come: is it the one that was expected? If not the request fails, and what comes
+ * with it is dropped. */
+static void open_envelope(mosaic_request *r, mosaic_transfer *t)
 {
-    MOSAIC_TRY(mosaic_envelope_check(r, t));
+    mosaic_status status = mosaic_envelope_check(r, t);
+    t->opened = true;
+    t->fits = !status;
+    if (status) {
+        fail(r, status);
+        return;
+    }
     r->arrived |= t->arrived.mark;
     r->mark |= t->arrived.mark; /* trees pass it on */
-    return t->target.storage ? mosaic_copy(&t->target, &t->packed) : MOSAIC_OK;
+}
+
+/* The elements of what has come go where they belong. */
+static mosaic_status place(mosaic_request *r, mosaic_transfer *t)
+{
+    if (!t->target.storage || !t->fits) return MOSAIC_OK;
+    return mosaic_lane_copy(r, &t->target, &t->packed);
+}
+
+/* Does what can be done for a message. True when nothing of it is under way any more. */
+static bool settle(mosaic_request *r, mosaic_transfer *t)
+{
+    mosaic_status status = t->done ? MOSAIC_OK : t->owner->transport->test(t);
+    bool moved = true;
+    if (!status && !t->done) return false;
+    if (!status && t->receives && !t->opened) open_envelope(r, t);
+    if (!status && t->apart) status = mosaic_payload_advance(r, t, &moved);
+    if (!status && !moved) return false;
+    if (!status) count_message(t, r->comm, r->kind);
+    if (!status && t->receives) status = place(r, t);
+    if (status) fail(r, status);
+    return true;
 }
 
 static void poll_transfer(mosaic_request *r, mosaic_transfer *t)
 {
-    mosaic_status status = t->done ? MOSAIC_OK : t->owner->transport->test(t);
-    if (!t->done && !status) return;
+    if (!settle(r, t)) return;
     t->done = t->settled = true;
     r->left--;
     t->owner->events++;
-    if (!status) {
-        count_message(t, r->comm, r->kind);
-        if (t->receives) status = accept(r, t);
-    }
+}
+
+/* What is left to the device may still need the operands, unless its operations follow. */
+static bool retire(mosaic_request *r)
+{
+    if (!mosaic_lane_passed(r)) return false;
+    clear_operands(r);
+    return true;
+}
+
+/* Is nothing of the phase under way any more? Payloads that go together are ended by an error. The
+ * last one is not over before the ranks have met. */
+static bool phase_over(mosaic_request *r)
+{
+    mosaic_status status = MOSAIC_OK;
+    if (r->grouped && (r->left || mosaic_group_meets(r->comm))) status = mosaic_group_advance(r);
     if (status) fail(r, status);
+    bool meets = r->grouped && mosaic_group_meets(r->comm);
+    return status || (!r->left && (r->step || !meets));
 }
 
 /* Goes on until something is missing. True when nothing is under way any more. */
 static bool advance(mosaic_request *r)
 {
-    for (;;) {
+    while (!r->finished) {
         for (int i = 0; i < r->posted; i++)
             if (!r->transfers[i].settled) poll_transfer(r, &r->transfers[i]);
-        if (r->left) return false;
+        if (!phase_over(r)) return false;
         clear_transfers(r);
         mosaic_step step = r->step;
         r->step = NULL;
-        if (r->status != MOSAIC_PENDING || !step) break;
-        mosaic_status status = step(r);
-        if (status) clear_transfers(r), fail(r, status);
+        if (r->status == MOSAIC_PENDING && step) {
+            mosaic_status status = mosaic_lane_run(r, step);
+            if (status) clear_transfers(r), fail(r, status);
+        } else {
+            complete(r);
+        }
     }
-    complete(r);
-    clear_operands(r);
-    return true;
+    return retire(r);
 }
 
 static void advance_all(mosaic_endpoint *e)
 {
     for (mosaic_request **at = &e->active, *r; (r = *at);) {
         if (advance(r)) {
+            end(r);
             e->events++;
             *at = r->next;
             mosaic_request_release(r);
@@ -242,10 +339,13 @@ static void advance_all(mosaic_endpoint *e)
 void mosaic_progress(mosaic_endpoint *e)
 {
     int64_t before;
+    if (e->advancing) return; /* a step waits for its device, which asks whether others go on */
+    e->advancing = true;
     do {
         before = e->events;
         advance_all(e);
     } while (e->transport->alone && e->events != before);
+    e->advancing = false;
 }
 
 /* ---- launching ------------------------------------------------------------------------------ */
@@ -262,31 +362,38 @@ static void enter(mosaic_request *r)
 {
     mosaic_comm *c = r->comm;
     r->launched = true;
+    r->grouped = mosaic_payload_apart(r) && r->kind > MOSAIC_COMM_SENDRECV && c->size > 1;
+    c->grouped = c->grouped || r->grouped;
     if (r->kind > MOSAIC_COMM_SENDRECV) r->sequence = c->sequence++;
-    c->counters[r->kind].calls++;
+    begin(r);
     r->references++;
     mosaic_request **last = &c->endpoint->active;
     while (*last) last = &(*last)->next;
     *last = r;
 }
 
+static mosaic_status start(mosaic_request *r, mosaic_transfer *t, bool apart)
+{
+    if (apart) MOSAIC_TRY(mosaic_payload_announce(r, t));
+    MOSAIC_TRY(t->owner->transport->start(t));
+    return apart ? mosaic_payload_start(t) : MOSAIC_OK;
+}
+
 void mosaic_request_launch(mosaic_request *r, mosaic_step then)
 {
     mosaic_endpoint *e = r->comm->endpoint;
-    bool taken = false;
+    bool apart = mosaic_payload_apart(r);
     mosaic_status status = MOSAIC_OK;
-    if (!r->launched) {
-        enter(r);
-        if (e->transport->collective) status = e->transport->collective(r, &taken);
-    }
+    if (!r->launched) enter(r);
     r->step = then;
     r->left = r->posted;
     e->events++;
-    for (int i = 0; i < r->posted && !taken; i++) {
+    if (apart && r->posted) status = mosaic_payload_prepare(r);
+    for (int i = 0; i < r->posted; i++) {
         mosaic_transfer *t = &r->transfers[i];
         t->tag = tag_of(r);
         t->envelope.mark = (uint8_t)r->mark;
-        if (!status) status = e->transport->start(t);
+        if (!status) status = start(r, t, apart && !t->receives && t->envelope.bytes > 0);
         if (status) t->done = t->settled = true, r->left--;
     }
     if (status) fail(r, status);
@@ -305,13 +412,6 @@ mosaic_status mosaic_request_begin(mosaic_request **out, mosaic_request *r, mosa
 }
 
 /* ---- waiting -------------------------------------------------------------------------------- */
-
-double mosaic_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 /* The longer nothing has come, the more the core is left to others: more ranks than cores is usual
  * on a laptop. (MPI yields by itself while we spin when its launcher knows of that.) A nap takes
@@ -333,10 +433,15 @@ mosaic_status mosaic_request_wait(mosaic_request *r, double seconds)
         while (r->status == MOSAIC_PENDING && (waited = mosaic_now() - start) < seconds) {
             idle(waited);
             mosaic_progress(e);
+            MOSAIC_TRY(mosaic_payload_poll());
         }
     }
     if (r->error) return mosaic_fail(r->status, "%s", r->error);
-    return r->status;
+    if (r->status || !r->finished || r->device == &mosaic_cpu_device) return r->status;
+    MOSAIC_TRY(mosaic_payload_poll());
+    MOSAIC_TRY(mosaic_lane_join(r));
+    clear_operands(r);
+    return MOSAIC_OK;
 }
 
 int mosaic_request_marks(const mosaic_request *r) { return r->arrived; }

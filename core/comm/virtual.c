@@ -38,13 +38,30 @@ static mosaic_status start(mosaic_transfer *t)
     return MOSAIC_OK;
 }
 
-/* Moves the payload, unless the receiver wants another size: then the envelope tells the story. */
-static void deliver(mosaic_transfer *to, mosaic_transfer *from)
+/* Ranks of one thread share the order of a device's work, so its copies need no waiting. */
+static mosaic_status move(const mosaic_transfer *to, const mosaic_transfer *from)
 {
-    to->arrived = from->envelope;
-    if (from->envelope.bytes == to->envelope.bytes && to->envelope.bytes > 0)
-        memcpy(mosaic_data(&to->packed), mosaic_data(&from->packed), (size_t)to->envelope.bytes);
+    const mosaic_device *device = mosaic_device_of(&to->packed);
+    const mosaic_device *other = mosaic_device_of(&from->packed);
+    if (device == other)
+        return device->move(device, NULL, mosaic_data(&to->packed), mosaic_data(&from->packed),
+                            to->envelope.bytes);
+    return mosaic_fail(MOSAIC_ENOTSUP,
+                       "comm: virtual ranks share one device: rank %d sent %s on %s, rank %d "
+                       "receives %s on %s",
+                       from->owner->rank, mosaic_tensor_describe(&from->packed), other->name,
+                       to->owner->rank, mosaic_tensor_describe(&to->packed), device->name);
+}
+
+/* Moves the payload, unless the receiver wants another one: then the envelope tells the story. */
+static mosaic_status deliver(mosaic_transfer *to, mosaic_transfer *from)
+{
+    const mosaic_envelope *sent = &from->envelope, *wanted = &to->envelope;
+    bool fits =
+        sent->bytes == wanted->bytes && !memcmp(sent->family, wanted->family, sizeof sent->family);
+    to->arrived = *sent;
     to->done = from->done = true;
+    return fits && wanted->bytes > 0 ? move(to, from) : MOSAIC_OK;
 }
 
 static mosaic_status test(mosaic_transfer *t)
@@ -55,8 +72,7 @@ static mosaic_status test(mosaic_transfer *t)
         if (m->owner->rank != t->world_peer || m->tag != t->tag) continue;
         *at = m->next;
         if (me->inbox_end == &m->next) me->inbox_end = at;
-        deliver(t, m);
-        break;
+        return deliver(t, m);
     }
     return MOSAIC_OK;
 }
@@ -104,6 +120,7 @@ static const mosaic_transport transport = {
     .start = start,
     .test = test,
     .cancel = cancel,
+    .devices = true,
     .alone = true,
     .end_world = end_world,
     .release = release,

@@ -159,6 +159,29 @@ typedef struct {
     mosaic_attention_fault fault;
 } job;
 
+static mosaic_attention_work done[MOSAIC_MEMORY_ACCOUNTS][2]; /* forward, backward */
+
+static void add_work(mosaic_attention_work *to, const mosaic_attention_work *work)
+{
+    __atomic_fetch_add(&to->visible, work->visible, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&to->computed, work->computed, __ATOMIC_RELAXED);
+}
+
+mosaic_status mosaic_cpu_attention_work(const mosaic_device *self, mosaic_attention_work *work,
+                                        int account)
+{
+    (void)self;
+    for (int i = 0; i < 2; i++) add_work(&work[i], &done[account][i]);
+    return MOSAIC_OK;
+}
+
+mosaic_status mosaic_cpu_attention_work_reset(const mosaic_device *self, int account)
+{
+    (void)self;
+    done[account][0] = done[account][1] = (mosaic_attention_work){0};
+    return MOSAIC_OK;
+}
+
 static mosaic_attention_unit unit_of(const job *j, int64_t index)
 {
     const int64_t *size = j->call->k.size;
@@ -213,8 +236,7 @@ static mosaic_status close_job(job *j)
                    fault->entry, (long long)fault->at[0], (long long)fault->at[1],
                    (long long)fault->at[2], (long long)fault->at[3]);
     if (!j->failed) {
-        j->call->work->visible += j->work.visible;
-        j->call->work->computed += j->work.computed;
+        add_work(&done[j->call->account][j->call->dout.storage != NULL], &j->work);
         return MOSAIC_OK;
     }
     return mosaic_fail(MOSAIC_ENOMEM, "attention: no memory for %lld bytes of working space",
@@ -234,11 +256,7 @@ static void give_scratch(const job *j, void *scratch)
 }
 
 /* What a thread has done. */
-static void count_work(job *j, const mosaic_attention_work *work)
-{
-    __atomic_fetch_add(&j->work.visible, work->visible, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&j->work.computed, work->computed, __ATOMIC_RELAXED);
-}
+static void count_work(job *j, const mosaic_attention_work *work) { add_work(&j->work, work); }
 
 /* Spreads `count` pieces over threads, several at a time where they are small. */
 static void spread(job *j, int64_t count, void (*body)(void *context, int64_t from, int64_t to))

@@ -7,18 +7,25 @@ void *mosaic_cpu_allocate(const mosaic_device *self, int64_t bytes);
 void mosaic_cpu_release(const mosaic_device *self, void *data, int64_t bytes);
 int64_t mosaic_cpu_cached(const mosaic_device *self);
 void mosaic_cpu_trim(const mosaic_device *self);
+int64_t mosaic_cpu_total(const mosaic_device *self);
+int64_t mosaic_cpu_available(const mosaic_device *self);
 
 mosaic_status mosaic_cpu_copy(const mosaic_tensor *out, const mosaic_tensor *a);
 mosaic_status mosaic_cpu_fill(const mosaic_tensor *out, double value);
 mosaic_status mosaic_cpu_elementwise(const mosaic_tensor *out, const mosaic_elementwise *call);
 mosaic_status mosaic_cpu_reduce(const mosaic_tensor *out, const mosaic_tensor *a,
                                 mosaic_reduce_op op, double correction);
+mosaic_status mosaic_cpu_reduce_rows(const mosaic_tensor *out, const mosaic_tensor *rows,
+                                     mosaic_comm_reduction op);
 mosaic_status mosaic_cpu_arg_reduce(const mosaic_tensor *values, const mosaic_tensor *indices,
                                     const mosaic_tensor *a, bool largest, int axis);
 mosaic_status mosaic_cpu_random(const mosaic_tensor *out, const mosaic_random_call *call);
 
 mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call);
 mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call);
+mosaic_status mosaic_cpu_attention_work(const mosaic_device *self, mosaic_attention_work *work,
+                                        int account);
+mosaic_status mosaic_cpu_attention_work_reset(const mosaic_device *self, int account);
 mosaic_status mosaic_cpu_attention_delta(const mosaic_tensor *delta, const mosaic_tensor *dout,
                                          const mosaic_tensor *out, const mosaic_tensor *dlse);
 mosaic_status mosaic_cpu_attention_merge(const mosaic_attention_parts *parts);

@@ -30,10 +30,22 @@ static int size_class(int64_t *bytes)
     return power * 4 + (int)steps;
 }
 
+int64_t mosaic_cpu_total(const mosaic_device *self)
+{
+    (void)self;
+    return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+}
+
+int64_t mosaic_cpu_available(const mosaic_device *self)
+{
+    (void)self;
+    return (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
+}
+
 static int64_t cache_limit(void)
 {
     static int64_t limit;
-    if (!limit) limit = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 4;
+    if (!limit) limit = mosaic_cpu_total(NULL) / 4;
     return limit;
 }
 

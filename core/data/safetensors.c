@@ -25,11 +25,14 @@ static mosaic_status header_bytes(int64_t *bytes, const mosaic_input *in)
                            in->path, (long long)in->bytes);
     MOSAIC_TRY(mosaic_input_read(in, &length, 0, 8));
     if (length > SAFETENSORS_HEADER_LIMIT)
-        return mosaic_fail(MOSAIC_EIO, "%s: a header of %llu bytes; at most %d are allowed",
-                           in->path, (unsigned long long)length, SAFETENSORS_HEADER_LIMIT);
+        return mosaic_fail(
+            MOSAIC_EIO,
+            "%s: not a safetensors file: a header of %llu bytes; at most %d are allowed", in->path,
+            (unsigned long long)length, SAFETENSORS_HEADER_LIMIT);
     if ((int64_t)length > in->bytes - 8)
-        return mosaic_fail(MOSAIC_EIO, "%s: a header of %lld bytes in a file of %lld", in->path,
-                           (long long)length, (long long)in->bytes);
+        return mosaic_fail(MOSAIC_EIO,
+                           "%s: not a safetensors file: a header of %lld bytes in a file of %lld",
+                           in->path, (long long)length, (long long)in->bytes);
     *bytes = (int64_t)length;
     return MOSAIC_OK;
 }

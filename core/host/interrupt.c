@@ -1,7 +1,10 @@
 /* interrupt.c - Ctrl-C becomes a Lua error at the next call, return or instruction.
  *
- * Compiled loops do not look at hooks; a second Ctrl-C then ends the process as usual. */
+ * Compiled loops do not look at hooks, nor do long calls of C; a second Ctrl-C then ends the
+ * process as usual, and half a second after the first a line says so. */
 #include <signal.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include "host.h"
 
@@ -9,9 +12,24 @@ static lua_State *state;
 static volatile sig_atomic_t fired;
 static struct sigaction before;
 
+/* Says so later, or (0) no more. */
+static void hint_after(int microseconds)
+{
+    struct itimerval later = {.it_value = {.tv_usec = microseconds}};
+    setitimer(ITIMER_REAL, &later, NULL);
+}
+
+static void on_hint(int number)
+{
+    static const char text[] = "mosaic-lua: still at work, Ctrl-C again ends mosaic-lua at once\n";
+    (void)number;
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) return;
+}
+
 static void raise_error(lua_State *L, lua_Debug *record)
 {
     (void)record;
+    hint_after(0);
     lua_sethook(L, NULL, 0, 0);
     luaL_error(L, "interrupted");
 }
@@ -20,6 +38,8 @@ static void on_interrupt(int number)
 {
     fired = 1;
     signal(number, SIG_DFL);
+    signal(SIGALRM, on_hint);
+    hint_after(500000);
     lua_sethook(state, raise_error, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
 }
 
@@ -33,6 +53,7 @@ static int catch_interrupt(lua_State *L)
         sigaction(SIGINT, &action, &before);
     } else if (state) {
         sigaction(SIGINT, &before, NULL);
+        if (fired) hint_after(0);
         lua_sethook(L, NULL, 0, 0);
         state = NULL;
     }

@@ -4,9 +4,26 @@
 
 enum { DIMS = 5, MAX_HEAD_SIZE = 256 }; /* batch, batch, heads, rows, head size */
 
-static _Thread_local mosaic_attention_work total_work;
+/* ---- work ----------------------------------------------------------------------------------- */
 
-void mosaic_attention_work_read(mosaic_attention_work *work) { *work = total_work; }
+mosaic_status mosaic_attention_work_read(mosaic_attention_work *work, int account)
+{
+    const mosaic_device *d;
+    account = mosaic_memory_known_account(account);
+    work[0] = work[1] = (mosaic_attention_work){0};
+    for (int i = 0; (d = mosaic_device_at(i)); i++)
+        if (d->attention_work) MOSAIC_TRY(d->attention_work(d, work, account));
+    return MOSAIC_OK;
+}
+
+mosaic_status mosaic_attention_work_reset(int account)
+{
+    const mosaic_device *d;
+    account = mosaic_memory_known_account(account);
+    for (int i = 0; (d = mosaic_device_at(i)); i++)
+        if (d->attention_work_reset) MOSAIC_TRY(d->attention_work_reset(d, account));
+    return MOSAIC_OK;
+}
 
 /* ---- views ---------------------------------------------------------------------------------- */
 
@@ -145,12 +162,21 @@ static mosaic_status open_call(const char *op, mosaic_attention_call *call, opti
                                const mosaic_tensor *v, const mosaic_attention_options *options)
 {
     MOSAIC_TRY(check_qkv(op, q, k, v));
-    *call = (mosaic_attention_call){.work = &total_work,
+    *call = (mosaic_attention_call){.account = mosaic_memory_account(),
                                     .q = padded(q, DIMS),
                                     .k = padded(k, DIMS),
                                     .v = padded(v, DIMS),
                                     .options = *options};
     return check_options(op, call, views);
+}
+
+mosaic_status mosaic_attention_check(const mosaic_tensor *q, const mosaic_tensor *k,
+                                     const mosaic_tensor *v,
+                                     const mosaic_attention_options *options)
+{
+    mosaic_attention_call call;
+    option_views views;
+    return open_call("attention", &call, &views, q, k, v, options);
 }
 
 static int result_type(const mosaic_tensor *q) { return mosaic_dtype_accumulator(q->dtype); }

@@ -162,9 +162,10 @@ static mosaic_status prepare_input(mosaic_tensor *view, mosaic_tensor *copy,
     return MOSAIC_OK;
 }
 
-static mosaic_status dispatch(const mosaic_tensor *out, const mosaic_elementwise *call)
+static mosaic_status dispatch(const mosaic_tensor *out, const char *op,
+                              const mosaic_elementwise *call)
 {
-    MOSAIC_DEVICE_CALL(mosaic_device_of(out), elementwise, out, call);
+    MOSAIC_DEVICE_CALL_NAMED(op, mosaic_device_of(out), elementwise, out, call);
     return MOSAIC_OK;
 }
 
@@ -182,7 +183,7 @@ static mosaic_status apply(mosaic_tensor *out, const char *op, mosaic_dtype resu
         status = prepare_input(&view[i], &copy[i], out, call->input[i]);
         call->input[i] = &view[i];
     }
-    if (!status) status = dispatch(out, call);
+    if (!status) status = dispatch(out, op, call);
     for (int i = 0; i < 3; i++) mosaic_tensor_clear(&copy[i]);
     return status;
 }

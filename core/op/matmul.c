@@ -1,5 +1,18 @@
 /* matmul.c - products of matrices: which shapes fit, how they broadcast, vectors as matrices. */
+#include <stdlib.h>
+
 #include "../tensor.h"
+
+static int precision = -1; /* nobody has said yet */
+
+void mosaic_set_matmul_precision(mosaic_precision wanted) { precision = (int)wanted; }
+
+mosaic_precision mosaic_matmul_precision(void)
+{
+    const char *text = precision < 0 ? getenv("MOSAIC_TF32") : NULL;
+    if (precision < 0) precision = text && !strcmp(text, "1");
+    return (mosaic_precision)precision;
+}
 
 /* A vector becomes a matrix of one row or one column (a borrowed view). */
 static mosaic_tensor as_matrix(const mosaic_tensor *a, bool column)
@@ -42,18 +55,21 @@ static mosaic_status check_apart(const char *op, const mosaic_tensor *out, const
     return MOSAIC_OK;
 }
 
+/* x's matrices for each of out's. */
+static mosaic_tensor broadcast_to(const mosaic_tensor *out, const mosaic_tensor *x)
+{
+    int64_t size[MOSAIC_MAX_DIMS];
+    for (int i = 0; i < out->ndim - 2; i++) size[i] = out->size[i];
+    for (int i = 1; i <= 2; i++) size[out->ndim - i] = x->size[x->ndim - i];
+    return mosaic_expanded(x, out->ndim, size);
+}
+
 /* out (..., m, n) <- a (..., m, k) b (..., k, n) + bias (n); a and b broadcast to out. */
 static mosaic_status multiply(const mosaic_tensor *out, const mosaic_tensor *a,
                               const mosaic_tensor *b, const mosaic_tensor *bias)
 {
     if (mosaic_tensor_numel(out) == 0) return MOSAIC_OK;
-    int64_t size[MOSAIC_MAX_DIMS];
-    int lead = out->ndim - 2;
-    for (int i = 0; i < lead; i++) size[i] = out->size[i];
-    size[lead] = a->size[a->ndim - 2], size[lead + 1] = a->size[a->ndim - 1];
-    mosaic_tensor left = mosaic_expanded(a, out->ndim, size);
-    size[lead] = b->size[b->ndim - 2], size[lead + 1] = b->size[b->ndim - 1];
-    mosaic_tensor right = mosaic_expanded(b, out->ndim, size);
+    mosaic_tensor left = broadcast_to(out, a), right = broadcast_to(out, b);
     mosaic_tensor_note_write(out);
     MOSAIC_DEVICE_CALL(mosaic_device_of(out), matmul, out, &left, &right, bias);
     return MOSAIC_OK;
@@ -106,34 +122,75 @@ mosaic_status mosaic_matmul(mosaic_tensor *out, const mosaic_tensor *a, const mo
     return multiply(&result, &left, &right, NULL);
 }
 
-static mosaic_status check_linear(const mosaic_tensor *x, const mosaic_tensor *weight,
-                                  const mosaic_tensor *bias)
+static mosaic_status check_linear(const char *op, const mosaic_tensor *x,
+                                  const mosaic_tensor *weight, const mosaic_tensor *bias)
 {
-    MOSAIC_TRY(check_pair("linear", x, weight));
-    if (bias) MOSAIC_TRY(check_pair("linear", weight, bias));
+    MOSAIC_TRY(check_pair(op, x, weight));
+    if (bias) MOSAIC_TRY(check_pair(op, weight, bias));
     MOSAIC_REQUIRE(weight->ndim == 2 && weight->size[1] == x->size[x->ndim - 1],
-                   "linear: the weight must be [out,%lld] for the input %s, got %s",
+                   "%s: the weight must be [out,%lld] for the input %s, got %s", op,
                    (long long)x->size[x->ndim - 1], mosaic_tensor_describe(x),
                    mosaic_tensor_describe(weight));
     MOSAIC_REQUIRE(!bias || (bias->ndim == 1 && bias->size[0] == weight->size[0]),
-                   "linear: the bias must be [%lld] for the weight %s, got %s",
+                   "%s: the bias must be [%lld] for the weight %s, got %s", op,
                    (long long)weight->size[0], mosaic_tensor_describe(weight),
                    mosaic_tensor_describe(bias));
     return MOSAIC_OK;
 }
 
-mosaic_status mosaic_linear(mosaic_tensor *out, const mosaic_tensor *x, const mosaic_tensor *weight,
-                            const mosaic_tensor *bias)
+static mosaic_status linear_output(const char *op, mosaic_tensor *out, const mosaic_tensor *x,
+                                   const mosaic_tensor *weight, const mosaic_tensor *bias)
 {
-    MOSAIC_TRY(check_linear(x, weight, bias));
     int64_t size[MOSAIC_MAX_DIMS];
     for (int i = 0; i < x->ndim - 1; i++) size[i] = x->size[i];
     size[x->ndim - 1] = weight->size[0];
-    MOSAIC_TRY(mosaic_output(out, "linear", x->dtype, x->ndim, size, mosaic_device_of(x)));
-    MOSAIC_TRY(check_apart("linear", out, x));
-    MOSAIC_TRY(check_apart("linear", out, weight));
-    MOSAIC_TRY(check_apart("linear", out, bias));
+    MOSAIC_TRY(mosaic_output(out, op, x->dtype, x->ndim, size, mosaic_device_of(x)));
+    MOSAIC_TRY(check_apart(op, out, x));
+    MOSAIC_TRY(check_apart(op, out, weight));
+    return check_apart(op, out, bias);
+}
+
+mosaic_status mosaic_linear(mosaic_tensor *out, const mosaic_tensor *x, const mosaic_tensor *weight,
+                            const mosaic_tensor *bias)
+{
+    MOSAIC_TRY(check_linear("linear", x, weight, bias));
+    MOSAIC_TRY(linear_output("linear", out, x, weight, bias));
     mosaic_tensor rows = as_matrix(x, false), columns = swapped(weight);
     mosaic_tensor result = matrix_result(out, x->ndim == 1, false);
     return multiply(&result, &rows, &columns, bias);
+}
+
+/* Both at once, where the device's library can: it knows the approximation by tanh alone. */
+static mosaic_status multiply_gelu(mosaic_tensor *out, mosaic_tensor *product,
+                                   const mosaic_tensor *x, const mosaic_tensor *weight,
+                                   const mosaic_tensor *bias, bool *done)
+{
+    const mosaic_device *device = mosaic_device_of(x);
+    if (!device->matmul_gelu || mosaic_tensor_numel(out) == 0) return MOSAIC_OK;
+    mosaic_tensor rows = as_matrix(x, false), columns = swapped(weight);
+    mosaic_tensor result = matrix_result(out, x->ndim == 1, false);
+    mosaic_tensor before = matrix_result(product, x->ndim == 1, false);
+    mosaic_tensor left = broadcast_to(&result, &rows), right = broadcast_to(&result, &columns);
+    mosaic_tensor_note_write(out);
+    mosaic_tensor_note_write(product);
+    MOSAIC_DEVICE_CALL(device, matmul_gelu, &result, &before, &left, &right, bias, done);
+    return MOSAIC_OK;
+}
+
+mosaic_status mosaic_linear_gelu(mosaic_tensor *out, mosaic_tensor *product, const mosaic_tensor *x,
+                                 const mosaic_tensor *weight, const mosaic_tensor *bias,
+                                 mosaic_unary_op gelu)
+{
+    bool done = false;
+    MOSAIC_REQUIRE(gelu == MOSAIC_UNARY_GELU || gelu == MOSAIC_UNARY_GELU_TANH,
+                   "linear_gelu: operation %d is not a GELU", (int)gelu);
+    MOSAIC_TRY(check_linear("linear_gelu", x, weight, bias));
+    MOSAIC_TRY(linear_output("linear_gelu", product, x, weight, bias));
+    MOSAIC_TRY(linear_output("linear_gelu", out, x, weight, bias));
+    MOSAIC_TRY(check_apart("linear_gelu", out, product));
+    if (gelu == MOSAIC_UNARY_GELU_TANH)
+        MOSAIC_TRY(multiply_gelu(out, product, x, weight, bias, &done));
+    if (done) return MOSAIC_OK;
+    MOSAIC_TRY(mosaic_linear(product, x, weight, bias));
+    return mosaic_unary(out, product, gelu, 0, 0);
 }

@@ -26,6 +26,19 @@ static mosaic_status check_range(mosaic_random_kind kind, const mosaic_tensor *o
     return MOSAIC_OK;
 }
 
+/* The largest number of the float dtype that is less than high. */
+static double below(double high, int dtype)
+{
+    uint64_t bits = 0;
+    int64_t bytes = mosaic_dtype_bytes((mosaic_dtype)dtype);
+    mosaic_element_write(&bits, 0, dtype, high);
+    double rounded = mosaic_element_read(&bits, 0, dtype);
+    if (rounded < high) return rounded;
+    uint64_t sign = (uint64_t)1 << (8 * bytes - 1); /* the rest is the magnitude */
+    bits = rounded > 0 ? bits - 1 : rounded < 0 ? bits + 1 : sign | 1;
+    return mosaic_element_read(&bits, 0, dtype);
+}
+
 /* Element numbers: of out's first element, and from one index to the next along each axis. */
 static mosaic_status place(mosaic_random_call *call, const mosaic_tensor *out, const int64_t *whole,
                            const int64_t *offset, const int64_t *step)
@@ -55,6 +68,7 @@ mosaic_status mosaic_random(mosaic_tensor *out, mosaic_random_kind kind, double 
     mosaic_random_call call = {
         .kind = kind, .low = low, .high = high, .seed = seed, .stream = stream};
     MOSAIC_TRY(place(&call, out, whole, offset, step));
+    if (kind == MOSAIC_RANDOM_UNIFORM) call.most = below(high, out->dtype);
     mosaic_tensor_note_write(out);
     if (mosaic_tensor_numel(out) == 0) return MOSAIC_OK;
     MOSAIC_DEVICE_CALL(mosaic_device_of(out), random, out, &call);
@@ -79,7 +93,7 @@ mosaic_status mosaic_random_permutation(mosaic_tensor *out, uint64_t seed, uint6
     }
     mosaic_tensor_note_write(out);
     const mosaic_device *device = mosaic_device_of(out);
-    mosaic_status status = device->from_host(device, mosaic_data(out), order, n * 8);
+    mosaic_status status = mosaic_device_from_host(device, mosaic_data(out), order, n * 8);
     free(order);
     return status;
 }

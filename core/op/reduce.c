@@ -32,7 +32,7 @@ static mosaic_status run(mosaic_tensor *kept, const mosaic_tensor *a, mosaic_red
 {
     if (mosaic_tensor_numel(kept) == 0) return MOSAIC_OK;
     if (mosaic_tensor_numel(a) == 0) return mosaic_fill(kept, of_nothing[op]);
-    MOSAIC_DEVICE_CALL(mosaic_device_of(a), reduce, kept, a, op, correction);
+    MOSAIC_DEVICE_CALL_NAMED(names[op], mosaic_device_of(a), reduce, kept, a, op, correction);
     return MOSAIC_OK;
 }
 

@@ -32,7 +32,7 @@ end
 
 local function read_range(path, range, names)
   if range[2] < range[1] then return nil end
-  return data.read_csv(path, { rows = range, columns = names })
+  return fail.reading(data.read_csv, path, { rows = range, columns = names })
 end
 
 --- This rank's parts of the two files: { { path, first row, table }, ... }, where it has any.
@@ -66,7 +66,7 @@ local function categories(files, name)
   local numbers, count = {}, 0
   for _, path in ipairs(files) do
     local fresh, seen = {}, {}
-    for _, text in ipairs(data.read_csv(path, { columns = { name } }):text(name)) do
+    for _, text in ipairs(fail.reading(data.read_csv, path, { columns = { name } }):text(name)) do
       if not numbers[text] and not seen[text] then fresh[#fresh + 1], seen[text] = text, true end
     end
     table.sort(fresh)
@@ -135,7 +135,7 @@ end
 
 --- The labels of the train file, which every rank reads whole.
 local function read_labels(path, target)
-  local column = data.read_csv(path, { columns = { target } })
+  local column = fail.reading(data.read_csv, path, { columns = { target } })
   local missing = column:missing(target)[1]
   if missing then fail("%s: row %d, column '%s': the label is missing", path, missing, target) end
   if column.rows < 2 then
@@ -156,8 +156,9 @@ function dataset.read(options)
   local piece = mosaic.partition.new { rows = train_rows + test_rows, ranks = comm.size }:pieces(comm.rank)[1]
   local first, last = piece[1], piece[1] + piece[3] - 1
   local rows = { ranges(first, last, train_rows) }
-  local names = feature_names(data.read_csv(options.train, { rows = { 1, 0 } }), options.target)
-  data.read_csv(options.test, { rows = { 1, 0 }, columns = names }) -- fails on all ranks if one is missing
+  local names = feature_names(fail.reading(data.read_csv, options.train, { rows = { 1, 0 } }), options.target)
+  -- fails on all ranks if one is missing
+  fail.reading(data.read_csv, options.test, { rows = { 1, 0 }, columns = names })
   local x = read_features(comm, files, rows, names, options.impute)
   local y, numbers = {}, labels:encode(texts)
   for i = first, last do y[#y + 1] = numbers[i] and numbers[i] - 1 or 0 end -- of test rows: not looked at

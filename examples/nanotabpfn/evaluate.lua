@@ -44,7 +44,7 @@ end
 
 --- The table, shuffled: rows, class numbers from 1, how many of them train, how many classes.
 local function read(o)
-  local t = mosaic.data.read_csv(o.data)
+  local t = fail.reading(mosaic.data.read_csv, o.data)
   local names = {}
   for _, name in ipairs(t.names) do
     if name ~= o.target then names[#names + 1] = name end

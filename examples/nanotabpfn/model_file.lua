@@ -15,7 +15,7 @@ end
 
 --- options: those of NanoTabPFN that are not in the file, such as backend and dtype.
 function model_file.load(path, options)
-  local state, metadata = mosaic.load(path)
+  local state, metadata = fail.reading(mosaic.load, path)
   local all = {}
   for name, value in pairs(options or {}) do all[name] = value end
   for _, name in ipairs(SIZES) do

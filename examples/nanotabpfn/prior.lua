@@ -4,7 +4,7 @@
 --   batch.x (tables, rows, features) f32, batch.y (tables, rows) f32 of 0..classes-1, batch.train_rows
 --
 -- A table depends on (seed, index, its number in the batch) alone: whatever the number of ranks, and
--- whichever of them makes it, it is the same.
+-- whichever of them makes it, it is the same. Tables are made on the CPU, number by number.
 local mosaic = require "mosaic"
 local Stream = require "nanotabpfn.prior.stream"
 local classify = require "nanotabpfn.prior.classify"
@@ -71,8 +71,8 @@ local function train_count(stream, rows)
   return math.max(2, math.min(rows - 2, math.floor(rows * stream:uniform(0.1, 0.9))))
 end
 
---- Tables first..last of the batch, and what all of its tables have in common.
-local function generate(options, first, last)
+--- Tables first..last of the batch, and what all of its tables have in common, on the CPU.
+local function generate_here(options, first, last)
   local stream, count = Stream(options.seed, options.index, 0), last - first + 1
   local h = draw_hyperparameters(stream)
   local train_rows = train_count(stream, options.rows)
@@ -90,6 +90,15 @@ local function generate(options, first, last)
     train_rows = train_rows, classes = classes,
     test_cells = options.tables * (options.rows - train_rows),
   }
+end
+
+local function generate(...) return mosaic.with_device("cpu", generate_here, ...) end
+
+--- x and y where the model is.
+local function send(batch)
+  local device = mosaic.default_device()
+  batch.x, batch.y = batch.x:to { device = device }, batch.y:to { device = device }
+  return batch
 end
 
 --- What a batch's options are, the least of each (both sides of a split hold two classes or more) and the
@@ -114,7 +123,7 @@ end
 -- most), all required.
 function prior.batch(options)
   prior.check("prior.batch", options)
-  return generate(options, 1, options.tables)
+  return send(generate(options, 1, options.tables))
 end
 
 --- All rows of some tables on every rank -> some rows of all tables: the ranks' tables put together, and
@@ -130,7 +139,7 @@ function prior.shard(comm, options)
   local piece = mosaic.partition.new { rows = options.tables, ranks = comm.size }:pieces(comm.rank)[1]
   local batch = generate(options, piece[1], piece[1] + piece[3] - 1)
   batch.x, batch.y = exchange(comm, batch.x), exchange(comm, batch.y)
-  return batch
+  return send(batch)
 end
 
 return prior

@@ -21,6 +21,7 @@ local Plan = require "mosaic.plan"
 local state = require "mosaic.state"
 local strategy = require "mosaic.strategy"
 local Tensor = require "mosaic.tensor"
+local values = require "mosaic.values"
 local wire = require "mosaic.wire"
 
 local WHOLE = { "scale", "dropout", "head_from", "batch_from", "batch_total" } -- as for mosaic.sdpa
@@ -46,7 +47,7 @@ local function prepare(q, k, v, options)
   if v:size(-2) ~= k:size(-2) then
     check.fail("attend: k has %d rows, v has %d: every key needs its value", k:size(-2), v:size(-2))
   end
-  local mask = masks.normal("attend", options.mask)
+  local mask = masks.normal("attend", options.mask, q.device)
   masks.check_rows("attend", mask, q:size(-2), k:size(-2))
   numbers.scale("attend", options.whole.scale)
   numbers.dropout("attend", options.whole.dropout)
@@ -110,14 +111,17 @@ local function complete(options)
   }
 end
 
---- The ids of all rows by global position.
+--- The ids of all rows by global position. They go by way of the host, where visibility reads them.
 local function all_ids(comm, ids, part)
+  local device = ids.device
   if comm.size > 1 then
     state.current.agreed_bytes = state.current.agreed_bytes + (comm.size - 1) * ids:numel() * 8
-    ids = comm:all_gather(ids, -1, part:row_counts())
+    ids = comm:all_gather(values.on_cpu(ids), -1, part:row_counts())
   end
-  if part:is_in_order() then return ids end
-  return ids:index_select(-1, create.tensor(part:places(), { dtype = "i64" }))
+  if not part:is_in_order() then
+    ids = ids:index_select(-1, create.tensor(part:places(), { dtype = "i64", device = ids.device }))
+  end
+  return values.send(ids, device)
 end
 
 --- Documents of all queries and keys instead of this rank's: every rank must be able to tell what others see.
@@ -138,6 +142,7 @@ return function(q, k, v, options)
   masks.check_columns("attend", mask, keys.rows)
   local plan = Plan {
     comm = comm, queries = queries, keys = keys, mask = mask, wire = options.wire, options = wanted.options,
+    device = q.device,
   }:with(options.whole)
   strategy.check(wanted, q, k, v, plan)
   spread_documents(comm, mask, queries, keys)

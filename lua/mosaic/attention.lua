@@ -68,8 +68,10 @@ function setters.window(c, value) c.window_left, c.window_right = value[1], valu
 function setters.prefix(c, value) c.prefix = value end
 function setters.documents(c, ids) c.q_documents, c.k_documents = ids.q.c, ids.k.c end
 function setters.alibi(c, slopes) c.alibi = slopes.c end
-function setters.keep(c, keep) c[program.is(keep) and "keep_if" or "keep"] = keep.c end
-function setters.score(c, score) c.score = score.c end
+function setters.score(c, score, device) c.score = score:on(device) end
+function setters.keep(c, keep, device)
+  if program.is(keep) then c.keep_if = keep:on(device) else c.keep = keep.c end
+end
 function setters.bias(c, bias) c.bias = bias.c end
 
 --- Where the call's heads and batch entries lie in the whole; C counts from 0.
@@ -84,14 +86,15 @@ local anchors = setmetatable({}, { __mode = "k" }) -- C options -> the tensors t
 local function compile(where, q, options)
   local scale = numbers.scale(where, options.scale)
   if scale == nil then scale = 1 / math.sqrt(tonumber(q.c.size[math.max(q.c.ndim - 1, 0)])) end
-  local c, anchor = ffi.new "mosaic_attention_options", masks.normal(where, options.mask)
+  local device = q.device
+  local c, anchor = ffi.new "mosaic_attention_options", masks.normal(where, options.mask, device)
   c.scale, c.window_left, c.window_right, c.prefix = scale, -1, -1, -1
   c.dropout, c.dropout_seed = numbers.dropout(where, options.dropout)
   place(c, where, options)
-  for name, value in pairs(anchor) do setters[name](c, value) end
+  for name, value in pairs(anchor) do setters[name](c, value, device) end
   for _, name in ipairs { "q_positions", "k_positions" } do
     if options[name] ~= nil then
-      anchor[name] = masks.as_tensor(where, name, options[name], "i64")
+      anchor[name] = masks.as_tensor(where, name, options[name], "i64", device)
       c[name] = anchor[name].c
     end
   end
@@ -114,8 +117,13 @@ function attention.forward(q, k, v, options)
   local c = compile("sdpa", q, options)
   local out, lse = options.out or result_like(q), options.lse
   local c_lse = lse and lse.c or Tensor.blank()
-  work.call("forward", "mosaic_attention", out.c, c_lse, q.c, k.c, v.c, c)
+  check.call("mosaic_attention", out.c, c_lse, q.c, k.c, v.c, c)
   return out, lse or Tensor.wrap(c_lse)
+end
+
+--- Fails where sdpa would, before anything is computed.
+function attention.check(q, k, v, options)
+  check.call("mosaic_attention_check", q.c, k.c, v.c, compile("sdpa", q, options))
 end
 
 --- delta of all keys, for backward: sum over d of dout * out, less dlse (which may be nil).
@@ -136,7 +144,7 @@ function attention.backward(dout, lse, delta, q, k, v, options)
   local g = options.into or { result_like(q), result_like(k), result_like(v) }
   expect_tensors(where, { "into[1]", "into[2]", "into[3]" }, g[1], g[2], g[3])
   local dbias = options.bias_gradient and (g[4] and g[4].c or Tensor.blank()) or nil
-  work.call("backward", "mosaic_attention_backward", g[1].c, g[2].c, g[3].c, dbias,
+  check.call("mosaic_attention_backward", g[1].c, g[2].c, g[3].c, dbias,
     dout.c, lse.c, delta.c, q.c, k.c, v.c, c, options.into ~= nil)
   if dbias and not g[4] then g[4] = Tensor.wrap(dbias) end
   return unpack(g)
@@ -173,20 +181,21 @@ local sdpa = Function("sdpa", {
 })
 
 --- The options with the mask's functions traced: backward runs what forward ran.
-local function traced(options)
+local function traced(options, device)
   local mask = type(options.mask) == "table" and options.mask or {}
   if type(mask.keep) ~= "function" and type(mask.score) ~= "function" then return options end
   local changed = {}
   for name, value in pairs(options) do changed[name] = value end
-  changed.mask = masks.normal("sdpa", mask)
+  changed.mask = masks.normal("sdpa", mask, device)
   return changed
 end
 
 --- Attention of q to k and v; see the top of this file.
 function attention.sdpa(q, k, v, options)
-  options = traced(check.options("sdpa", options or {}, OPTIONS))
+  options = check.options("sdpa", options or {}, OPTIONS)
   expect_tensors("sdpa", { "q", "k", "v" }, q, k, v)
-  local own = { mask = masks.normal("sdpa", options.mask) } -- what the caller changes later stays out
+  options = traced(options, q.device)
+  local own = { mask = masks.normal("sdpa", options.mask, q.device) } -- the caller's later changes stay out
   for _, name in ipairs(OPTIONS) do
     if own[name] == nil then own[name] = options[name] end
   end

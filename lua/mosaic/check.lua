@@ -30,13 +30,14 @@ end
 local function recover(status, name, ...)
   if status == ENOMEM then
     heap.collect()
+    C.mosaic_memory_trim()
     status = C[name](...)
   end
   if status ~= OK then check.fail("%s", ffi.string(C.mosaic_last_error())) end
 end
 
---- Calls the C function `name`. Out of memory: collects garbage and tries once more. A failure is
--- an error at the user's line.
+--- Calls the C function `name`. Out of memory: collects garbage, gives back what is cached, and tries once
+-- more. A failure is an error at the user's line.
 function check.call(name, ...)
   local status = C[name](...)
   if status ~= OK then recover(status, name, ...) end

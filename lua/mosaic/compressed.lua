@@ -10,7 +10,6 @@
 local attend = require "mosaic.attend"
 local check = require "mosaic.check"
 local context = require "mosaic.context"
-local create = require "mosaic.tensor.create"
 local operand = require "mosaic.tensor.operand"
 local state = require "mosaic.state"
 local strategy = require "mosaic.strategy"
@@ -40,8 +39,7 @@ end
 local function extent(comm, x)
   local largest = x:numel() > 0 and x:abs():max():item() or 0
   local squares = x:square():sum():item()
-  return comm:all_reduce(create.tensor({ largest }, { dtype = "f64" }), { op = "max" }):item(),
-    comm:all_reduce(create.tensor({ squares }, { dtype = "f64" })):item()
+  return comm:total(largest, "max"), comm:total(squares)
 end
 
 --- What exact attention would be: K/V as they are, in a ring.

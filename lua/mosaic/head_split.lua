@@ -72,7 +72,7 @@ local function for_all_ranks(k, shares)
     runs[i] = { share.kv_first, 1, share.kv_count }
     total = total + share.kv_count
   end
-  return total == k:size(-3) and k or k:index_select(-3, create.runs(runs))
+  return total == k:size(-3) and k or k:index_select(-3, create.runs(runs, k.device))
 end
 
 local function counts_of(placement, ranks)
@@ -117,7 +117,7 @@ function head_split.scatter(comm, q, k, v, plan, options)
   local requests = { exchange.to_parts(comm, q, -3, split.parts, split.rows), move_keys(k), move_keys(v) }
   q, k, v = requests[1]:wait(), requests[2]:wait(), requests[3]:wait()
   if own.repeats then
-    local index = create.tensor(own.repeats, { dtype = "i64" })
+    local index = create.tensor(own.repeats, { dtype = "i64", device = k.device })
     k, v = k:index_select(-3, index), v:index_select(-3, index)
   end
   return q, k, v, inner_plan(comm, plan, keys, shares, split, options)

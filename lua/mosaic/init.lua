@@ -1,4 +1,6 @@
 --- Mosaic: `local mosaic = require "mosaic"`. What a name needs is loaded when it is first used.
+local unusable = require "mosaic.environment".problem()
+if unusable then require "mosaic.check".fail("%s", unusable) end
 require "mosaic.autograd" -- from here on, tensors record
 
 local mosaic = {}
@@ -21,6 +23,11 @@ local NAMES = {
   ["mosaic.data"] = { "load", "save" },
   ["mosaic.runtime"] = {
     "version", "isa", "threads", "set_threads", "memory", "reset_peak_memory", "set_memory_limit", "collect",
+    "set_matmul_precision", "matmul_precision",
+  },
+  ["mosaic.device"] = {
+    "synchronize", devices = "list", device_name = "name", default_device = "default",
+    set_default_device = "set_default", with_device = "with",
   },
 }
 
@@ -38,6 +45,7 @@ local MODULES = {
   ComposedAttention = "mosaic.nn.composed_attention",
   HierarchicalAttention = "mosaic.nn.hierarchical_attention",
   switch = "mosaic.switch",
+  trace = "mosaic.trace",
   balance = "mosaic.balance", verify = "mosaic.verify",
   rotate = "mosaic.rotate", move = "mosaic.move", placement = "mosaic.placement",
   infini_attention = "mosaic.infini", InfiniAttention = "mosaic.nn.infini_attention",

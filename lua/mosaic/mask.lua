@@ -8,15 +8,16 @@ local create = require "mosaic.tensor.create"
 local program = require "mosaic.program"
 local state = require "mosaic.state"
 local Tensor = require "mosaic.tensor"
+local values = require "mosaic.values"
 
 local mask = {}
 
 local NAMES = { "causal", "window", "prefix", "documents", "alibi", "keep", "bias", "score" }
 
---- A tensor, or a Lua list made into one.
-function mask.as_tensor(where, name, value, dtype)
+--- A tensor, or a Lua list made into one, there where it will be used.
+function mask.as_tensor(where, name, value, dtype, device)
   if Tensor.is(value) then return value end
-  if type(value) == "table" then return create.tensor(value, { dtype = dtype }) end
+  if type(value) == "table" then return create.tensor(value, { dtype = dtype, device = device }) end
   check.fail("%s: %s must be a tensor or a list, got %s", where, name, check.show(value))
 end
 
@@ -43,20 +44,20 @@ function normal.prefix(where, value)
   return check.integer(where, "mask.prefix", value, 0)
 end
 
-function normal.documents(where, value)
+function normal.documents(where, value, device)
   local q, k = value, value
   if type(value) == "table" and not Tensor.is(value) and (value.q or value.k) then
     q, k = value.q, value.k
   end
   return {
-    q = mask.as_tensor(where, "mask.documents (of queries)", q, "i64"),
-    k = mask.as_tensor(where, "mask.documents (of keys)", k, "i64"),
+    q = mask.as_tensor(where, "mask.documents (of queries)", q, "i64", device),
+    k = mask.as_tensor(where, "mask.documents (of keys)", k, "i64", device),
   }
 end
 
 --- Slopes have no gradient, so wanting one is an error.
-function normal.alibi(where, value)
-  local slopes = mask.as_tensor(where, "mask.alibi", value, "f64")
+function normal.alibi(where, value, device)
+  local slopes = mask.as_tensor(where, "mask.alibi", value, "f64", device)
   if not (slopes.requires_grad and state.current.recording) then return slopes end
   check.fail("%s: mask.alibi %s wants a gradient, but has none: use mask.bias, or detach them", where,
     slopes:describe())
@@ -84,13 +85,14 @@ end
 
 function normal.bias(where, value) return expect_tensor(where, "mask.bias", value) end
 
---- The mask (nil: none) in its normal form; fails on unknown entries and wrong types.
-function mask.normal(where, value)
+--- The mask (nil: none) in its normal form, for work on `device` (nil: the default one); fails on unknown
+-- entries and wrong types.
+function mask.normal(where, value, device)
   local result = {}
   check.options(where .. ": mask", value or {}, NAMES)
   for name, entry in pairs(value or {}) do
     if not normal[name] then check.fail("%s: mask has an entry %s", where, check.show(name)) end
-    result[name] = normal[name](where, entry)
+    result[name] = normal[name](where, entry, device)
   end
   return result
 end
@@ -98,7 +100,7 @@ end
 local text = {}
 
 function text.window(value) return ("{%d, %d}"):format(value[1], value[2]) end
-function text.alibi(value) return "{" .. table.concat(value:flat(), ", ") .. "}" end
+function text.alibi(value) return "{" .. table.concat(values.of(value), ", ") .. "}" end
 
 function text.score(value) return value:describe() end
 
@@ -166,23 +168,6 @@ function mask.check_columns(where, value, keys)
         value[name]:describe(), keys)
     end
   end
-end
-
---- x with nothing along an axis that it does not broadcast along.
-local function none(x, axis)
-  return x.ndim >= -axis and x:size(axis) > 1 and x:narrow(axis, 1, 0) or x
-end
-
---- A normal mask for no queries and no keys, to see whether its other axes fit.
-function mask.of_no_rows(value)
-  local empty = {}
-  for name, entry in pairs(value) do empty[name] = entry end
-  for _, name in ipairs { "keep", "bias" } do
-    if Tensor.is(value[name]) then empty[name] = none(none(value[name], -1), -2) end
-  end
-  local ids = value.documents
-  if ids then empty.documents = { q = ids.q:narrow(-1, 1, 0), k = ids.k:narrow(-1, 1, 0) } end
-  return empty
 end
 
 return mask

@@ -50,7 +50,7 @@ function mask_rows.outline(mask)
   return with_tensors(mask, function(x)
     local shape = x.shape
     if #shape > 1 then shape[#shape - 1] = 1 end
-    return create.zeros { 1, dtype = x.dtype }:expand(shape)
+    return create.zeros { 1, dtype = x.dtype, device = x.device }:expand(shape)
   end)
 end
 

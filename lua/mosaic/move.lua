@@ -86,7 +86,7 @@ local function take(x, axis, places)
   local first = places[1] or 1
   for i, place in ipairs(places) do
     if place ~= first + i - 1 then
-      return x:index_select(axis, create.tensor(places, { dtype = "i64" }))
+      return x:index_select(axis, create.tensor(places, { dtype = "i64", device = x.device }))
     end
   end
   if #places == x:size(axis) then return x end
@@ -111,7 +111,7 @@ function move.back(comm, g, axis, have, want)
     local shape = x.shape
     shape[axis > 0 and axis or #shape + 1 + axis] = count
     local sum = create.zeros { dtype = x.dtype, device = x.device, unpack(shape) }
-    return sum:index_add_(axis, create.tensor(places, { dtype = "i64" }), x)
+    return sum:index_add_(axis, create.tensor(places, { dtype = "i64", device = x.device }), x)
   end
   local sent = comm:all_to_all(add(in_places, g, #in_places), {
     split_axis = axis, concat_axis = axis, split_sizes = in_sizes, concat_sizes = out_sizes,

@@ -16,8 +16,9 @@ local function resolve(where, x, options)
   return comm, options.layout or options.indices and "indices" or context.layout()
 end
 
-local function index_tensor(list)
-  return create.tensor(list, { dtype = "i64" })
+--- The slices of x along an axis at these places.
+local function pick(x, axis, places)
+  return x:index_select(axis, create.tensor(places, { dtype = "i64", device = x.device }))
 end
 
 --- This rank's rows of x, which every rank holds whole. options: axis (required), layout, indices,
@@ -32,7 +33,7 @@ function parallel.shard(x, options)
     local piece = part:pieces(comm.rank)[1]
     return x:narrow(axis, piece[1], piece[3]):contiguous()
   end
-  return x:index_select(axis, index_tensor(part:positions(comm.rank)))
+  return pick(x, axis, part:positions(comm.rank))
 end
 
 --- The whole tensor, on every rank, of what each rank holds a shard of. options as for shard.
@@ -47,7 +48,7 @@ function parallel.unshard(x, options)
   local part = partition.of_counts("unshard", counts, layout, options.indices)
   local whole = comm:all_gather(x, axis, counts)
   if part:is_in_order() then return whole end
-  return whole:index_select(axis, index_tensor(part:places()))
+  return pick(whole, axis, part:places())
 end
 
 local function parameters_of(where, model)
@@ -102,8 +103,7 @@ end
 function parallel.total(number, options)
   options = check.options("total", options or {}, { "comm" })
   local comm = context.comm("total", options.comm)
-  check.kind("total", "the number", number, "number")
-  return comm:all_reduce(create.tensor({ number }, { dtype = "f64" })):item()
+  return comm:total(number)
 end
 
 return parallel

@@ -6,6 +6,7 @@
 --                   global position, keep and bias have this rank's queries and all keys by position
 --   scale           of the products; nil: 1/sqrt(d)
 --   dropout, head_from, batch_from, batch_total   as for mosaic.sdpa, of this rank's q
+--   device          of q, k and v; nil: the default one
 --   wire            nil, or the format that K/V are to travel in (wire.lua); they are rounded to it already
 --   options         what the strategy's table said
 --
@@ -32,9 +33,13 @@ end
 
 local position_tensors = setmetatable({}, { __mode = "k" }) -- pieces -> i64 tensor
 
-local function positions_of(pieces)
-  position_tensors[pieces] = position_tensors[pieces] or create.runs(pieces)
-  return position_tensors[pieces]
+local function positions_of(pieces, device)
+  local known = position_tensors[pieces]
+  if not known or device and known.device ~= device then
+    known = create.runs(pieces, device)
+    position_tensors[pieces] = known
+  end
+  return known
 end
 
 --- The columns (last axis) of x that belong to these rows, where x has one for every global row. A
@@ -43,7 +48,7 @@ local function columns(x, pieces)
   if program.is(x) or x:size(-1) == 1 then return x end
   local piece = pieces[1]
   if #pieces == 1 and piece[2] == 1 then return x:narrow(-1, piece[1], piece[3]) end
-  return x:index_select(-1, positions_of(pieces))
+  return x:index_select(-1, positions_of(pieces, x.device))
 end
 
 local function block_mask(mask, q_pieces, k_pieces)
@@ -64,8 +69,8 @@ function Plan:block(owner)
     scale = self.scale, dropout = self.dropout,
     head_from = self.head_from, batch_from = self.batch_from, batch_total = self.batch_total,
     mask = block_mask(self.mask, q_pieces, k_pieces),
-    q_positions = positions_of(q_pieces),
-    k_positions = positions_of(k_pieces),
+    q_positions = positions_of(q_pieces, self.device),
+    k_positions = positions_of(k_pieces, self.device),
   }
 end
 
@@ -78,7 +83,7 @@ function Plan:add_bias_gradient(whole, owner, block)
   elseif #pieces == 1 and piece[2] == 1 then
     whole:narrow(-1, piece[1], piece[3]):add_(block)
   else
-    whole:index_add_(-1, positions_of(pieces), block)
+    whole:index_add_(-1, positions_of(pieces, whole.device), block)
   end
 end
 

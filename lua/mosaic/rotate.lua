@@ -213,6 +213,11 @@ end
 local OPTIONS = { "inner", "inner_comm", "groups", "directions", "place" }
 
 return setmetatable({
+  --- out, lse without a record, for a strategy that moves the queries, too.
+  forward = function(comm, q, k, v, plan, options)
+    return new_rotation(comm, plan, options or {}):forward(q, k, v)
+  end,
+
   --- dk, dv for a strategy's `backward`: the same rotation as a share of a greater result.
   backward = function(comm, q, k, v, plan, g, options)
     return new_rotation(comm, plan, options or {}):backward(q, k, v, g)

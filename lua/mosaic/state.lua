@@ -7,12 +7,12 @@ function state.new()
     recording = true, -- does the tape record?
     agreed_bytes = 0, -- sent only to agree on shapes, masks, documents
     plan = nil,       -- a table while verify runs: attend puts its plan and sizes there
-    account = 0,      -- of memory, see mosaic_memory_open_account
+    device = nil,     -- where tensors are made, in full; nil: not asked yet, see device.lua
+    account = 0,      -- of memory and work, see mosaic_memory_open_account
     comm = nil,       -- the rank's world communicator, once asked for
     splitting = nil,  -- the request of a split of communicators that is under way
     mesh = nil,       -- set by mosaic.init
     generator = nil,  -- default random generator
-    work = { forward = 0, backward = 0, forward_tiles = 0, backward_tiles = 0 }, -- see work.lua
     places = nil,     -- where generators stood, while Generator.watch runs
   }
 end

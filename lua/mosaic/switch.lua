@@ -92,13 +92,13 @@ local function dealt(x, axis, part)
   if part:is_in_order() then return x end
   local ranks = {}
   for rank = 0, part.ranks - 1 do ranks[rank + 1] = rank end
-  return x:index_select(axis, create.runs(part:joined(ranks)))
+  return x:index_select(axis, create.runs(part:joined(ranks), x.device))
 end
 
 --- The opposite: shards laid end to end, in global order.
 local function ordered(x, axis, part)
   if part:is_in_order() then return x end
-  return x:index_select(axis, create.tensor(part:places(), { dtype = "i64" }))
+  return x:index_select(axis, create.tensor(part:places(), { dtype = "i64", device = x.device }))
 end
 
 return function(x, from_axis, to_axis, options)

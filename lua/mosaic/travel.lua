@@ -22,7 +22,7 @@ function travel.receive(comm, like, rows, from, tag, dtype, format)
       tensors[i] = create.empty { dtype = dtype or x.dtype, device = x.device, unpack(shape) }
     else
       requests[i] = comm:sendrecv(nil, nil, from, shape,
-        { tag = tag + i - 1, dtype = dtype or x.dtype, async = true, wire = format })
+        { tag = tag + i - 1, dtype = dtype or x.dtype, device = x.device, async = true, wire = format })
     end
   end
   return function()

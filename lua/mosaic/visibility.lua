@@ -3,6 +3,7 @@
 -- Pure arithmetic on positions, and on the document ids of all rows. The answers err on the side of
 -- "visible": tensors of keep and bias are not looked at, functions (as programs) by their range.
 local Placement = require "mosaic.placement"
+local values = require "mosaic.values"
 
 local visibility = {}
 
@@ -38,19 +39,17 @@ local function reaches(mask, low, high, pieces)
   return false
 end
 
-local id_lists = setmetatable({}, { __mode = "k" }) -- ids tensor -> Lua list
-local id_sets = setmetatable({}, { __mode = "k" })  -- pieces -> { ids tensor, set }
+local id_sets = setmetatable({}, { __mode = "k" }) -- pieces -> { ids: their list, set }
 
 --- The set of documents that these rows belong to.
 local function documents_of(ids, pieces)
-  local known = id_sets[pieces]
-  if known and known.ids == ids then return known.set end
-  local list = id_lists[ids] or ids:flat()
+  local list, known = values.of(ids), id_sets[pieces]
+  if known and known.ids == list then return known.set end
   local set = {}
   for _, piece in ipairs(pieces) do
     for i = 0, piece[3] - 1 do set[list[piece[1] + i * piece[2]]] = true end
   end
-  id_lists[ids], id_sets[pieces] = list, { ids = ids, set = set }
+  id_sets[pieces] = { ids = list, set = set }
   return set
 end
 

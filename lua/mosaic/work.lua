@@ -4,33 +4,23 @@
 -- balance between ranks does not depend on kernels. forward_tiles and backward_tiles count all pairs of
 -- the tiles that could not be skipped: what was paid for.
 local ffi = require "ffi"
-local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local state = require "mosaic.state"
 
 local work = {}
 
-local before, after = ffi.new "mosaic_attention_work", ffi.new "mosaic_attention_work"
+local counts = ffi.new "mosaic_attention_work[2]"
 
---- This rank's counts since it began or work.reset.
+--- This rank's counts since it began or work.reset. Waits for the devices that count.
 function work.read()
-  local counts = {}
-  for name, pairs_so_far in pairs(state.current.work) do counts[name] = pairs_so_far end
-  return counts
+  check.call("mosaic_attention_work_read", counts, state.current.account)
+  local forward, backward = counts[0], counts[1]
+  return {
+    forward = tonumber(forward.visible), forward_tiles = tonumber(forward.computed),
+    backward = tonumber(backward.visible), backward_tiles = tonumber(backward.computed),
+  }
 end
 
-function work.reset()
-  for name in pairs(state.current.work) do state.current.work[name] = 0 end
-end
-
---- check.call of a function of attention, counted as `direction`.
-function work.call(direction, name, ...)
-  C.mosaic_attention_work_read(before)
-  check.call(name, ...)
-  C.mosaic_attention_work_read(after)
-  local counts, tiles = state.current.work, direction .. "_tiles"
-  counts[direction] = counts[direction] + tonumber(after.visible - before.visible)
-  counts[tiles] = counts[tiles] + tonumber(after.computed - before.computed)
-end
+function work.reset() check.call("mosaic_attention_work_reset", state.current.account) end
 
 return work

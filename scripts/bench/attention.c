@@ -140,11 +140,11 @@ static void backward(mosaic_tensor *t, const mosaic_attention_options *o)
 /* How many pairs the masks let through. */
 static double count_pairs(mosaic_tensor *t, const mosaic_attention_options *o)
 {
-    mosaic_attention_work before, after;
-    mosaic_attention_work_read(&before);
+    mosaic_attention_work work[2];
+    check(mosaic_attention_work_reset(0));
     forward(t, o);
-    mosaic_attention_work_read(&after);
-    return (double)(after.visible - before.visible);
+    check(mosaic_attention_work_read(work, 0));
+    return (double)work[0].visible;
 }
 
 static int by_value(const void *a, const void *b)

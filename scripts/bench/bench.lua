@@ -42,26 +42,29 @@ end
 local Peer = {}
 Peer.__index = Peer
 
---- CPU seconds of one repetition of a case, such as "forward 24 4096".
-function Peer:time(case)
-  self.requests:write(case, "\n")
+--- What the peer answers to a line.
+function Peer:ask(line)
+  self.requests:write(line, "\n")
   self.requests:flush()
-  return assert(tonumber(self.answers:read "*l"), "the peer gave no time for " .. case)
+  return assert(self.answers:read "*l", "the peer has ended; the line was: " .. line)
 end
 
---- Starts PyTorch beside this process; nil where build/peers has none (see `make bench-peers`).
-function bench.start_peer(folder)
-  local python = folder .. "/peers/bin/python"
-  local file = io.open(python, "rb")
-  if not file then return nil end
-  file:close()
+--- CPU seconds of one repetition of a case, such as "forward 24 4096".
+function Peer:time(case)
+  return assert(tonumber(self:ask(case)), "the peer gave no time for " .. case)
+end
+
+--- Starts a Python program beside this process; nil where there is no such Python, or it ends at once.
+function bench.start_peer(python, script)
+  if os.execute(("command -v %s >/dev/null"):format(python)) ~= 0 then return nil end
   local pipe = os.tmpname()
   os.remove(pipe)
   assert(os.execute("mkfifo " .. pipe) == 0, "cannot make a pipe at " .. pipe)
-  local requests = io.popen(("exec %s scripts/bench/peer.py >%s"):format(python, pipe), "w")
+  local requests = io.popen(("exec %s %s >%s"):format(python, script, pipe), "w")
   local answers = assert(io.open(pipe, "r"))
   os.remove(pipe)
-  return setmetatable({ requests = requests, answers = answers, name = answers:read "*l" }, Peer)
+  local name = answers:read "*l"
+  return name and setmetatable({ requests = requests, answers = answers, name = name }, Peer)
 end
 
 -- ---- rows -----------------------------------------------------------------------------------

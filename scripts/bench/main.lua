@@ -6,7 +6,7 @@ local json = require "mosaic.data.json"
 local mosaic = require "mosaic"
 
 local build, wanted = arg[1], arg[2] or ""
-local peer = bench.start_peer(build)
+local peer = bench.start_peer(build .. "/peers/bin/python", "scripts/bench/peer.py")
 print(("Mosaic, %s kernels, one thread; peer: %s"):format(mosaic.isa(), peer and peer.name or "none"))
 
 local function selected(name) return name:find(wanted, 1, true) ~= nil end

@@ -3,15 +3,8 @@ local close = require "spec.support.close"
 local fails = require "spec.support.fails"
 local support = require "spec.support.attention"
 
-local values, operands = support.values, support.operands
+local values, operands, shuffled = support.values, support.operands, support.shuffled
 local expect_exact, expect_accurate = support.expect_exact, support.expect_accurate
-
---- The numbers 1..n in an order that jumps about.
-local function shuffled(n, step)
-  local list = {}
-  for i = 0, n - 1 do list[i + 1] = i * step % n + 1 end
-  return list
-end
 
 --- What became of each probability, (batch..., heads, nq, nk): the result for one-hot values of equal
 -- probabilities, times their number.

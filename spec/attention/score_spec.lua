@@ -3,7 +3,7 @@ local dense = require "spec.support.dense"
 local fails = require "spec.support.fails"
 local support = require "spec.support.attention"
 
-local values, operands = support.values, support.operands
+local values, operands, shuffled = support.values, support.operands, support.shuffled
 local expect_exact, expect_accurate = support.expect_exact, support.expect_accurate
 
 --- A score function with its derivative for the truth.
@@ -13,13 +13,6 @@ local function scored(score, slope)
 end
 
 local function one() return 1 end
-
---- The numbers 1..n in an order that jumps about.
-local function shuffled(n, step)
-  local list = {}
-  for i = 0, n - 1 do list[i + 1] = i * step % n + 1 end
-  return list
-end
 
 --- Buckets of distances as T5 makes them: near ones have their own, far ones share.
 local function bucket(distance)
@@ -85,10 +78,7 @@ local masks = {
 describe("functions in masks", function()
   for name, mask in pairs(masks) do
     it("are exact with gradients in f64: " .. name, function()
-      local q, k, v = operands { 2, 4, 2, 13, 17, 5 }
-      expect_exact(q, k, v, { mask = mask })
-      expect_exact(q, k, v,
-        { mask = mask, scale = 1.3, q_positions = shuffled(13, 5), k_positions = shuffled(17, 7) })
+      support.expect_exact_masked(mask)
     end)
   end
 

@@ -29,6 +29,17 @@ describe("gradients of products", function()
     end
   end)
 
+  it("linear and gelu in one", function()
+    local w, b = leaf({ 5, 4 }, 1), leaf({ 5 }, 2)
+    for _, kind in ipairs { "none", "tanh" } do
+      for _, shape in ipairs { { 4 }, { 2, 3, 4 }, { 0, 4 } } do
+        local function f(x, weight, bias) return x:linear_gelu(weight, bias, kind) end
+        mosaic.gradcheck(f, { leaf(shape), w })
+        mosaic.gradcheck(f, { leaf(shape), w, b })
+      end
+    end
+  end)
+
   it("sums a weight's gradient over many rows as exactly as over few", function()
     local x = fill({ 5000, 3 }, { dtype = "f32" })
     local w = fill({ 2, 3 }, { dtype = "f32", requires_grad = true })

@@ -94,9 +94,9 @@ end)
 
 describe("a world of one rank", function()
   it("says at once that nobody will answer", function()
-    fails("deadlock: rank 0 waits for recv f32[2] from rank 0, and there is no other rank",
+    fails("deadlock: rank 0 waits for recv f32 [2] from rank 0, and there is no other rank",
       function() mosaic.comm.world():recv(mosaic.ones { 2 }, 0) end)
-    fails("deadlock: rank 0 waits for send f32[2] to rank 0, and there is no other rank",
+    fails("deadlock: rank 0 waits for send f32 [2] to rank 0, and there is no other rank",
       function() mosaic.comm.world():send(mosaic.ones { 2 }, 0) end)
     assert.equal(7, mosaic.comm.world():sendrecv(mosaic.full({ 1 }, 7), 0, 0):item()) -- and forgets it
   end)

@@ -18,7 +18,7 @@ describe("an MPI job", function()
     local text, status = run("MOSAIC_TIMEOUT=0.7", 2, [[
       if comm.rank == 1 then os.execute "sleep 8" end
       comm:all_reduce(mosaic.ones { 65536 })]])
-    local report = "mosaic: rank 0/2 %([^)]+ pid %d+%): all_reduce f32%[65536%] sum #0 from rank 1 "
+    local report = "mosaic: rank 0/2 %([^)]+ pid %d+%): all_reduce f32 %[65536%] sum #0 from rank 1 "
       .. "not complete after 0%.7 s %([^)]+:4%)"
     assert(text:find(report), text)
     assert.equal(86, status)
@@ -45,7 +45,7 @@ describe("an MPI job", function()
   try("ends when one rank leaves early", function()
     local text, status = run("MOSAIC_TIMEOUT=0.7", 2, [[
       if comm.rank == 0 then comm:recv(mosaic.ones { 1 }, 1) end]])
-    local report = "^mosaic: rank 0/2 %([^)]+%): recv f32%[1%] from rank 1 not complete after 0%.7 s "
+    local report = "^mosaic: rank 0/2 %([^)]+%): recv f32 %[1%] from rank 1 not complete after 0%.7 s "
     assert(text:find(report), text)
     assert.equal(86, status)
   end)
@@ -72,5 +72,16 @@ describe("an MPI job", function()
     local text, status = run(environment, nil, "")
     assert(text:find("comm: MPI is not available here: /no/such/plugin.so: cannot open", 1, true), text)
     assert.equal(1, status)
+  end)
+
+  it("says so when the plug-in is of another version", function()
+    local source, library = program.script "const long mosaic_mpi_plugin[2] = {1};", os.tmpname()
+    assert.equal(0, program.shell(("cc -shared -x c -o %s %s"):format(library, source)).status)
+    local environment = "OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 MOSAIC_MPI_LIB=" .. library
+    local text, status = run(environment, nil, "")
+    assert(text:find("comm: MPI: its plug-in is of another version of Mosaic", 1, true), text)
+    assert.equal(1, status)
+    os.remove(source)
+    os.remove(library)
   end)
 end)

@@ -76,7 +76,7 @@ describe("nodes", function()
       end']], { env = "MOSAIC_NODE_SIZE=4" })
     assert.equal("0,1 2\n0,1,2,3 4,5\n0,1 2\n", result.out .. result.err)
     result = program([[--virtual 2 -e 'mosaic.comm.world():nodes()']], { env = "MOSAIC_NODE_SIZE=two" })
-    assert.truthy(result.err:find('MOSAIC_NODE_SIZE must be a number of ranks, got "two"', 1, true))
+    assert.truthy(result.err:find("MOSAIC_NODE_SIZE must be an integer of at least 1, got 'two'", 1, true))
   end)
 
   it("are found by latency where there are two kinds of links, on all ranks alike", function()

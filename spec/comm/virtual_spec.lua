@@ -37,7 +37,7 @@ describe("virtual ranks", function()
 
   it("report who waits for whom in a ring of receives, with lines", function()
     local line
-    fails("deadlock: rank 0 waits for recv f32[4] from rank 1 (", function()
+    fails("deadlock: rank 0 waits for recv f32 [4] from rank 1 (", function()
       mosaic.virtual(3, function(comm)
         comm:recv(mosaic.zeros { 4 }, (comm.rank + 1) % 3)
       end)
@@ -47,13 +47,13 @@ describe("virtual ranks", function()
       comm:recv(mosaic.zeros { 4 }, 1 - comm.rank, { tag = 7 })
     end)
     for rank = 0, 1 do
-      local text = "rank %d waits for recv f32[4] tag 7 from rank %d (spec/comm/virtual_spec.lua:%d)"
+      local text = "rank %d waits for recv f32 [4] tag 7 from rank %d (spec/comm/virtual_spec.lua:%d)"
       assert(message:find(text:format(rank, 1 - rank, line), 1, true), message)
     end
   end)
 
   it("report a rank that finishes while others wait for it", function()
-    fails("rank 2 waits for all_reduce f32[1] sum #0 from rank 1 (", function()
+    fails("rank 2 waits for all_reduce f32 [1] sum #0 from rank 1 (", function()
       mosaic.virtual(3, function(comm)
         if comm.rank ~= 1 then comm:all_reduce(mosaic.ones { 1 }) end
       end)
@@ -66,12 +66,12 @@ describe("virtual ranks", function()
   end)
 
   it("report a send that nobody receives, waited for or not", function()
-    fails("deadlock: rank 0 waits for send f32[2] to rank 1 (", function()
+    fails("deadlock: rank 0 waits for send f32 [2] to rank 1 (", function()
       mosaic.virtual(2, function(comm)
         if comm.rank == 0 then comm:send(mosaic.ones { 2 }, 1) end
       end)
     end)
-    fails("rank 0 has finished without waiting for send f32[2] to rank 1", function()
+    fails("rank 0 has finished without waiting for send f32 [2] to rank 1", function()
       mosaic.virtual(2, function(comm)
         if comm.rank == 0 then comm:send(mosaic.ones { 2 }, 1, { async = true }) end
       end)
@@ -90,11 +90,11 @@ describe("virtual ranks", function()
       end
     end)
     assert(message:find("rank 0 waits for barrier #1 from rank 1", 1, true), message)
-    assert(message:find("rank 1 waits for all_gather f32[1] #0 from rank 0", 1, true), message)
+    assert(message:find("rank 1 waits for all_gather f32 [1] #0 from rank 0", 1, true), message)
   end)
 
   it("take what two ranks send each other without receiving for a deadlock", function()
-    fails("deadlock: rank 0 waits for send f32[1] to rank 1", function()
+    fails("deadlock: rank 0 waits for send f32 [1] to rank 1", function()
       mosaic.virtual(2, function(comm)
         comm:send(mosaic.ones { 1 }, 1 - comm.rank)
         comm:recv(mosaic.ones { 1 }, 1 - comm.rank)
@@ -160,7 +160,7 @@ describe("virtual ranks", function()
     pcall(mosaic.virtual, 2, function(comm)
       if comm.rank == 0 then request = comm:recv(mosaic.ones { 1 }, 1, { async = true }) end
     end)
-    fails("recv f32[1]: this virtual world has ended", function() request:wait() end)
+    fails("recv f32 [1]: this virtual world has ended", function() request:wait() end)
   end)
 
   it("nest: a rank may spawn ranks of its own", function()

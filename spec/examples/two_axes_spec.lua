@@ -11,7 +11,7 @@ describe("the two axes of a table", function()
   it("teach a model the same on one rank and on three", function()
     local function losses_on(ranks)
       local losses = {}
-      local text = run(ranks, "two_axes.lua 30")
+      local text = run(ranks, "two_axes.lua --steps 30")
       for loss in text:gmatch "loss (%S+)" do losses[#losses + 1] = tonumber(loss) end
       return losses
     end

@@ -99,7 +99,7 @@ describe("mosaic-lua -n", function()
     local result = launch(2, "", { env = "MOSAIC_MPIRUN=no-such-mpirun" })
     assert.equal(127, result.status)
     assert.equal("mosaic-lua: cannot start no-such-mpirun: No such file or directory\n"
-      .. "mosaic-lua: -n needs Open MPI's mpirun; scripts/setup installs it\n", result.err)
+      .. "mosaic-lua: -n needs Open MPI's mpirun (on Debian: package openmpi-bin)\n", result.err)
   end)
 
   it("is refused inside a running job", function()

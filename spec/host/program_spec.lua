@@ -57,6 +57,21 @@ describe("mosaic-lua", function()
     assert.equal(("mosaic-lua: %s:1: unexpected symbol near '='\n"):format(path), result.err)
   end)
 
+  it("says where it looked for a module, and opens no prompt after an error", function()
+    local result = program "-l nomod -e ''"
+    assert.equal(1, result.status)
+    assert.matches("^mosaic%-lua: %(command line%):1: module 'nomod' not found:\n\tno field", result.err)
+    result = program("-i nowhere.lua", { stdin = "print 'alive'" })
+    assert.same({ 1, "" }, { result.status, result.out })
+  end)
+
+  it("says what ends a loop that is compiled and does not see Ctrl-C", function()
+    local loop = ("%s -e 'while true do end' & sleep 0.5; kill -INT $!; sleep 1; kill -INT $!; wait $!")
+    local result = program.shell(loop:format("env --default-signal=INT " .. program.path))
+    assert.equal(130, result.status)
+    assert.matches("Ctrl%-C again ends mosaic%-lua at once\n", result.err)
+  end)
+
   it("passes the status of os.exit on", function()
     assert.equal(7, run("os.exit(7)").status)
     assert.equal(0, run("os.exit(true)").status)
@@ -102,5 +117,13 @@ describe("mosaic-lua", function()
     assert.matches("was started as one of 4 ranks by MPICH's mpirun", result.err)
     result = run("print 'ran'", "SCRIPT", { env = "PMI_RANK=1 PMI_SIZE=4" })
     assert.same({ 1, "", "" }, { result.status, result.out, result.err })
+  end)
+
+  it("knows its rank from srun, where that speaks PMIx", function()
+    local result = run("error 'boom'", "SCRIPT", {
+      env = "SLURM_PROCID=3 SLURM_STEP_NUM_TASKS=4 PMIX_RANK=3",
+    })
+    assert.equal(1, result.status)
+    assert.matches("^%[rank 3/4 [^%]]+%] .-boom\n", result.err)
   end)
 end)

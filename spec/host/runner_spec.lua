@@ -1,12 +1,12 @@
 local program = require "spec.support.program"
 
 --- What scripts/run-specs.lua says about a spec file with this text.
-local function judge(text, options)
+local function judge(text, options, environment)
   local name = os.tmpname()
   os.remove(name)
   local path = name .. "_spec.lua"
   os.rename(program.script(text), path)
-  local result = program(("scripts/run-specs.lua %s %s"):format(options or "", path))
+  local result = program(("scripts/run-specs.lua %s %s"):format(options or "", path), { env = environment })
   os.remove(path)
   result.last = result.out:match "([^\n]*)\n$"
   return result
@@ -53,5 +53,28 @@ describe("the test runner", function()
       .. "it('a', function() if rank == '1' then os.exit(0) end end)", "--ranks 2")
     assert.equal(1, result.status)
     assert.matches("fails on rank 1 of 2: no result", result.out)
+  end)
+
+  it("runs files alone, with a device, too", function()
+    local result = judge("it('a', function() assert.equal('cpu', os.getenv 'MOSAIC_DEVICE') end)", "--cuda",
+      "MOSAIC_TEST_DEVICE=cpu")
+    assert.same({ 0, "1 passed, 0 failed" }, { result.status, result.last })
+    local files = "spec/cuda/attention_hopper_spec.lua spec/cuda_mpi/none_spec.lua"
+    result = program("scripts/run-specs.lua --cuda " .. files,
+      { env = "MOSAIC_TEST_DEVICE=cpu MOSAIC_CUDA_LIB=/emulated.so" })
+    for _, leg in ipairs { "cpu, capability 9.0", "2 ranks" } do
+      assert.truthy(result.out:find("== " .. leg .. "\n", 1, true), result.out)
+    end
+  end)
+
+  it("refuses what it does not know", function()
+    for options, why in pairs {
+      ["--emulated"] = "there is no option --emulated: expected --cuda, --sanitize or --ranks P",
+      ["--ranks spec"] = "--ranks wants a number", ["--ranks 2"] = "--ranks wants spec files or folders",
+      ["--cuda --ranks 2 spec/trace_spec.lua"] = "--cuda runs spec/trace_spec.lua on one rank, not on 2",
+    } do
+      local result = program("scripts/run-specs.lua " .. options)
+      assert.same({ 2, "run-specs: " .. why .. "\n" }, { result.status, result.err })
+    end
   end)
 end)

@@ -41,7 +41,7 @@ describe("mosaic-lua --virtual", function()
       local mosaic, world = require "mosaic", require "mosaic.comm".world()
       if world.rank == 1 then world:recv(mosaic.zeros(2), 0) end]])
     assert.equal(1, result.status)
-    assert.equal(("mosaic-lua: deadlock: rank 1 waits for recv f32[2] from rank 0 (%s:2); "
+    assert.equal(("mosaic-lua: deadlock: rank 1 waits for recv f32 [2] from rank 0 (%s:2); "
       .. "rank 0 has finished\n"):format(path), result.err)
   end)
 
@@ -55,7 +55,7 @@ describe("mosaic-lua --virtual", function()
         while not request:test() do end
       end]], nil, "MOSAIC_TIMEOUT=0.3")
     assert.equal(1, result.status)
-    local text = ("%s:6: recv f32[2] from rank 1 not complete after 0.3 s (MOSAIC_TIMEOUT)"):format(path)
+    local text = ("%s:6: recv f32 [2] from rank 1 not complete after 0.3 s (MOSAIC_TIMEOUT)"):format(path)
     assert(result.err:find(text, 1, true), result.err)
     assert.is_true(result.seconds < 5)
   end)

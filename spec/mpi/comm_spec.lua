@@ -1,10 +1,9 @@
 local comm = require("mosaic.comm").world()
 
 describe("the MPI communicator", function()
-  for _, case in ipairs(require "spec.support.comm_cases") do
-    it(case[1], function() case[2](comm) end)
-  end
-  for _, case in ipairs(require "spec.support.comm_gradients") do
-    it(case[1], function() case[2](comm) end)
+  for _, name in ipairs { "comm_cases", "comm_messages", "comm_gradients" } do
+    for _, case in ipairs(require("spec.support." .. name)) do
+      it(case[1], function() case[2](comm) end)
+    end
   end
 end)

@@ -155,16 +155,25 @@ describe("the nanoTabPFN programs", function()
       file:write(text)
       file:close()
     end
-    write("metrics.jsonl", '{"step":1,"loss":0.7,"auc":0.5,"tables":8,"ranks":2}\n')
+    local function steps(count, slope)
+      local lines = {}
+      for i = 1, count do
+        lines[i] = ('{"step":%d,"loss":%g,"auc":0.5,"tables":8,"ranks":2}\n'):format(i, 0.7 + slope * i)
+      end
+      write("metrics.jsonl", table.concat(lines))
+    end
     write("evaluation.json", '{"model":{"auc":0.6,"accuracy":0.6},"knn":{"auc":0.9},"logistic":{"auc":0.9}}')
-    local cut = "; training was cut off by its time limit after 1 of 400 steps"
-    local result = program("scripts/demo-result.lua " .. folder .. " 9 400")
-    assert.equal(1, result.status)
-    assert.truthy(result.err:find(cut, 1, true), result.err)
-    result = program("scripts/demo-result.lua " .. folder .. " 9 1")
-    assert.equal(1, result.status)
-    assert.truthy(result.err:find("has not learned enough", 1, true), result.err)
-    assert.is_nil(result.err:find("cut off", 1, true))
+    local function judged(wanted, status, text)
+      local result = program("scripts/demo-result.lua " .. folder .. " 9 " .. wanted)
+      assert.equal(status, result.status)
+      assert.truthy((result.out .. result.err):find(text, 1, true), result.out .. result.err)
+      assert.is_nil(result.err:find("traceback", 1, true))
+    end
+    steps(120, -0.0005)
+    judged(400, 0, "Training was cut off by its time limit after 120 of 400 steps. So far: AUC 0.600 (after")
+    judged(120, 1, "the model has not learned enough in 120 steps: AUC 0.600")
+    steps(120, 0.0005)
+    judged(400, 1, "the model has not learned enough in 120 steps: AUC 0.600")
   end)
 
   it("say what is wrong with the user's input, without a traceback", function()

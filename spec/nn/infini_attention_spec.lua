@@ -1,6 +1,7 @@
 local close = require "spec.support.close"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
+local filled = require("spec.support.layer").filled
 local infini = require "spec.support.infini"
 local mosaic = require "mosaic"
 
@@ -12,12 +13,7 @@ local function new_layer(options)
     update = "delta", dtype = "f64",
   }
   for name, value in pairs(options or {}) do settings[name] = value end
-  local layer, seed = mosaic.InfiniAttention(settings), 0
-  for _, p in layer:named_parameters() do
-    seed = seed + 1
-    mosaic.no_grad(function() p:copy_(fill(p.shape, { seed = seed }) * 0.5) end)
-  end
-  return layer
+  return filled(mosaic.InfiniAttention(settings))
 end
 
 --- (n, heads d) as (heads, n, d).

@@ -3,6 +3,7 @@ local mosaic = require "mosaic"
 local close = require "spec.support.close"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
+local filled = require("spec.support.layer").filled
 
 local AXES = { "batch", "rows", "features", "embed" }
 local HEADS, ROWS, BATCH, FEATURES = 2, 7, 2, 3
@@ -10,12 +11,7 @@ local HEADS, ROWS, BATCH, FEATURES = 2, 7, 2, 3
 local function new_layer(options)
   local settings = { embed_dim = 6, num_heads = HEADS, axes = AXES, attention_axis = "rows", dtype = "f64" }
   for name, value in pairs(options or {}) do settings[name] = value end
-  local layer, seed = mosaic.MultiAxisAttention(settings), 0
-  for _, p in layer:named_parameters() do
-    seed = seed + 1
-    mosaic.no_grad(function() p:copy_(fill(p.shape, { seed = seed }) * 0.5) end)
-  end
-  return layer
+  return filled(mosaic.MultiAxisAttention(settings))
 end
 
 local function with_mask(mask, f)

@@ -6,6 +6,8 @@ local dense = require "spec.support.dense"
 local dilated = require "spec.support.dilated"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
+local heap = require "mosaic.heap"
+local C = require "mosaic.ffi"
 local partition = mosaic.partition
 local runtime = require "mosaic.runtime"
 
@@ -104,7 +106,7 @@ end
 
 local THREE = { segments = { 4, 9, 20 }, rates = { 1, 2, 4 } }
 
---- What a forward pass of q, k and v of so many rows holds at most, in bytes, by rank.
+--- What a pass over q, k and v of 8192 rows holds at most, in bytes, by rank.
 local function peaks(ranks, layout, backward)
   local pattern = options_of { segments = { 128, 2048, 8192 }, rates = { 1, 4, 8 } }
   return mosaic.virtual(ranks, function(comm)
@@ -119,6 +121,20 @@ local function peaks(ranks, layout, backward)
     if backward then out:backward(out:detach()) end
     return runtime.memory().rank_peak_bytes
   end)
+end
+
+--- What the rank that holds most holds. Garbage that Lua has yet to collect counts as held: so here it is
+-- collected at every MiB.
+local function most_held(...)
+  local poll, limit = heap.poll, 0
+  function heap.poll()
+    if C.mosaic_memory_live() < limit then return end
+    heap.collect()
+    limit = C.mosaic_memory_live() + 2 ^ 20
+  end
+  local ok, list = pcall(peaks, ...)
+  heap.poll = poll
+  return ok and math.max(unpack(list)) or error(list, 0)
 end
 
 describe("dilated", function()
@@ -237,13 +253,12 @@ describe("dilated", function()
 
   it("holds half as much on two ranks, and never more, under every layout", function()
     for _, backward in ipairs { false, true } do
-      local alone = peaks(1, "contiguous", backward)[1]
+      local alone = most_held(1, "contiguous", backward)
       for _, layout in ipairs { "contiguous", "zigzag", "striped" } do
         for ranks = 2, 4, 2 do
-          for _, held in ipairs(peaks(ranks, layout, backward)) do
-            assert.is_true(held < 1.25 * alone / ranks + 0.1 * alone,
-              ("%s, %d ranks: %d of %d bytes"):format(layout, ranks, held, alone))
-          end
+          local held = most_held(ranks, layout, backward)
+          assert.is_true(held < 1.25 * alone / ranks + 0.1 * alone,
+            ("%s, %d ranks: %d of %d bytes"):format(layout, ranks, held, alone))
         end
       end
     end

@@ -21,6 +21,31 @@ function attention.operands(sizes, dtype, gain)
     attention.values({ b, kv, nk, d }, 3, dtype)
 end
 
+--- The numbers 1..n in an order that jumps about.
+function attention.shuffled(n, step)
+  local list = {}
+  for i = 0, n - 1 do list[i + 1] = i * step % n + 1 end
+  return list
+end
+
+--- Ids of documents of that length (n), or of each batch entry (batch, n).
+function attention.documents(n, length, batch)
+  local list = {}
+  for b = 1, batch or 1 do
+    for i = 1, n do list[#list + 1] = math.floor((i + b) / length) end
+  end
+  local t = mosaic.tensor(list, { dtype = "i64" })
+  return batch and t:view(batch, n) or t
+end
+
+--- A mask of so many elements, most of which are 1.
+function attention.keep(shape)
+  local count, list = 1, {}
+  for _, size in ipairs(shape) do count = count * size end
+  for i = 1, count do list[i] = i * 7 % 5 > 1 and 1 or 0 end
+  return mosaic.tensor(list, { dtype = "u8" }):view(shape)
+end
+
 --- All results and gradients for fixed gradients of out and lse.
 function attention.run(q, k, v, options, dout, dlse)
   local bias = options.mask and options.mask.bias
@@ -50,7 +75,8 @@ function attention.distance(list, truth)
   return worst
 end
 
-local function largest(list)
+--- Largest magnitude in a list, infinities aside.
+function attention.largest(list)
   local most = 0
   for _, x in ipairs(list) do
     local size = math.abs(x)
@@ -78,12 +104,23 @@ function attention.expect_exact(q, k, v, options)
   local truth = attention.truth(q, k, v, options, dout, dlse)
   for _, name in ipairs { "out", "lse", "dq", "dk", "dv", "dbias" } do
     local expected = truth[name]
-    local bound = 1e-12 * math.max(1, largest(expected or {}))
+    local bound = 1e-12 * math.max(1, attention.largest(expected or {}))
     if expected then attention.expect(name, results[name], expected, bound) end
   end
 end
 
---- In f32: at most twice the error of the plain f32 implementation, and 4 ulps of the largest value.
+--- The same of a mask for 4 heads, 2 of keys, 13 queries and 17 keys, in and out of order.
+function attention.expect_exact_masked(mask)
+  local q, k, v = attention.operands { 2, 4, 2, 13, 17, 5 }
+  attention.expect_exact(q, k, v, { mask = mask })
+  attention.expect_exact(q, k, v, { mask = mask, scale = 1.3,
+    q_positions = attention.shuffled(13, 5), k_positions = attention.shuffled(17, 7) })
+end
+
+--- Other devices' exp may be off by 2 ulps.
+local ULPS = mosaic.default_device() == "cpu" and 4 or 8
+
+--- In f32: at most twice the error of the plain f32 implementation, and a few ulps of the largest value.
 -- Halves are compared with the truth of what they hold.
 function attention.expect_accurate(q, k, v, options, note)
   options = options or {}
@@ -92,8 +129,8 @@ function attention.expect_accurate(q, k, v, options, note)
   local truth = attention.truth(q, k, v, options, dout)
   local measure = plain.attention(q, k, v, dout, options)
   for _, name in ipairs { "out", "lse", "dq", "dk", "dv" } do
-    local _, exponent = math.frexp(largest(truth[name]))
-    local bound = 2 * attention.distance(measure[name], truth[name]) + 4 * 2 ^ (exponent - 24)
+    local _, exponent = math.frexp(attention.largest(truth[name]))
+    local bound = 2 * attention.distance(measure[name], truth[name]) + ULPS * 2 ^ (exponent - 24)
     attention.expect(name, results[name], truth[name], bound, note)
   end
 end

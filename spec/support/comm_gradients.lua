@@ -3,7 +3,9 @@
 -- The operations are linear, so a step of 1 gives it up to rounding.
 local assert = require "luassert"
 local mosaic = require "mosaic"
+local operands = require "spec.support.comm_operands"
 
+local uneven, sum_of = operands.uneven, operands.sum_of
 local cases = {}
 
 local function case(name, body) cases[#cases + 1] = { name, body } end
@@ -55,21 +57,9 @@ local function check(comm, f, x, wanting)
   if not wants then assert.is_nil(leaf.grad) end
 end
 
-local function uneven(size)
-  local sizes = {}
-  for r = 0, size - 1 do sizes[r + 1] = (r * 2 + 1) % 4 end
-  return sizes
-end
-
-local function total_of(sizes)
-  local total = 0
-  for _, size in ipairs(sizes) do total = total + size end
-  return total
-end
-
 local function operations(comm)
   local size, rank, sizes = comm.size, comm.rank, uneven(comm.size)
-  local own, total = sizes[rank + 1], total_of(uneven(comm.size))
+  local own, total = sizes[rank + 1], sum_of(sizes)
   local to, from = (rank + 1) % size, (rank - 1) % size
   local root = size - 1
   return {

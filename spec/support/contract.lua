@@ -6,13 +6,14 @@
 --
 -- declares the specs of a strategy (busted gives `it` to spec files only): one for each mask, over numbers
 -- of ranks, awkward lengths, layouts, grouped heads and dtypes. Not every combination, but every pair.
--- The truth is spec/support/dense.lua, plain Lua doubles; f32 and bf16 may err twice as much as one rank.
+-- The truth is spec/support/dense.lua, plain Lua doubles; the bounds are those of contract_cases.bound.
 -- options: ranks, layouts, masks (functions(rows, heads) by name), lengths (a list, or function(p)),
 -- dtypes, heads ({heads, kv_heads}, or a list of such), same_length (never more keys than queries),
 -- variant(p) -> the strategy for p ranks, nil to leave p out; truth = "self": the answer of the same
 -- strategy on one rank is the truth (approximate strategies); run(size, body) -> results of the ranks,
 -- number of the first (default: virtual ones).
 local mosaic = require "mosaic"
+local attention = require "spec.support.attention"
 local cases = require "spec.support.contract_cases"
 local close = require "spec.support.close"
 local partition = require "mosaic.partition"
@@ -83,24 +84,20 @@ end
 
 --- Largest difference as a share of the larger of 1 and the largest expected magnitude.
 local function error_of(got, want)
-  local worst, largest, w = 0, 1, want:flat()
-  for i, x in ipairs(got:flat()) do
-    if x ~= w[i] then worst = math.max(worst, math.abs(x - w[i])) end
-    if math.abs(w[i]) < math.huge then largest = math.max(largest, math.abs(w[i])) end
-  end
-  return worst / largest
+  local list = want:flat()
+  return attention.distance(got:flat(), list) / math.max(1, attention.largest(list))
 end
 
---- The truth about a case, and how far one rank is from it.
+--- The truth about a case, and how far from it ranks may be.
 local function truth_of(case, options, strategy)
   local key = options.truth == "self" and strategy or "dense"
   case.truths = case.truths or {}
   if not case.truths[key] then
     local truth = key ~= "dense" and alone(strategy, case) or cases.truth(case)
-    local one_rank, bounds = key == "dense" and case.dtype ~= "f64" and alone("local", case), {}
+    local rounded, bounds = key == "dense" and case.dtype ~= "f64", {}
+    local one_rank = rounded and alone("local", case) or truth
     for name, whole in pairs(truth) do
-      bounds[name] = case.dtype == "f64" and 1e-12
-        or (one_rank and 2 * error_of(one_rank[name], whole) or 0) + cases.ULPS[case.dtype]
+      bounds[name] = cases.bound(case, one_rank[name].dtype, error_of(one_rank[name], whole))
     end
     case.truths[key] = { truth, bounds }
   end

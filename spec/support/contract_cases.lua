@@ -6,7 +6,9 @@ local fill = require "spec.support.fill"
 local cases = {}
 
 cases.HEADS = { { 2, 1 }, { 2, 2 }, { 1, 1 }, { 6, 2 }, { 5, 5 } } -- query heads, key heads
-cases.ULPS = { f32 = 2 ^ -21, bf16 = 2 ^ -7 }
+
+local ULPS = { f32 = 2 ^ -21, bf16 = 2 ^ -7, f16 = 2 ^ -10 }
+local CEILINGS = { f32 = 2 ^ -19, bf16 = 2 ^ -6, f16 = 2 ^ -9 } -- 32, 4 and 4 roundings
 
 cases.MASKS = {
   none = function() return {} end,
@@ -88,6 +90,15 @@ function cases.truth(case)
     dq = like(g.dq, case.q), dk = like(g.dk, case.k), dv = like(g.dv, case.v),
     dbias = case.mask.bias and not case.constant and like(g.dbias, case.mask.bias) or nil,
   }
+end
+
+--- How far from the truth a result in `dtype` may be, as a share of the larger of 1 and the largest value:
+-- twice as far as one rank and a few ulps, but at most four times as far as one rank was ever measured to be
+-- (f32 4.1e-7, bf16 3.8e-3, f16 4.3e-4). A wrong kernel does not widen its own bound.
+function cases.bound(case, dtype, one_rank)
+  if case.dtype == "f64" then return 1e-12 end
+  if dtype ~= case.dtype then dtype = "f32" end -- out, lse, dbias: in f32 or better, whatever the operands
+  return math.min(2 * one_rank + ULPS[dtype], CEILINGS[dtype])
 end
 
 function cases.describe(case, ranks, layout)

@@ -89,7 +89,8 @@ local function masker(q_shape, nk, options)
   end
 end
 
-local function dot(a, a_at, b, b_at, d)
+--- Of d elements of two lists, after the first a_at and b_at.
+function dense.dot(a, a_at, b, b_at, d)
   local sum = 0
   for c = 1, d do sum = sum + a[a_at + c] * b[b_at + c] end
   return sum
@@ -156,7 +157,8 @@ local function each_softmax(q, k, v, options, f)
     local scores = {}
     query.slope = {}
     for j = 1, nk do
-      scores[j] = added[j] and scale * dot(values.q, row * d, values.k, (keys + j - 1) * d, d) + added[j]
+      local product = added[j] and dense.dot(values.q, row * d, values.k, (keys + j - 1) * d, d)
+      scores[j] = added[j] and scale * product + added[j]
       if scores[j] then scores[j], query.slope[j] = query.rescore(j, scores[j]) end
       if scores[j] == -math.huge then scores[j] = false end
     end
@@ -184,7 +186,7 @@ function dense.attention(q, k, v, options)
   return { out = out, lse = lse }
 end
 
-local function zeros(count)
+function dense.zeros(count)
   local list = {}
   for i = 1, count do list[i] = 0 end
   return list
@@ -204,12 +206,12 @@ function dense.gradients(q, k, v, dout, dlse, options)
   options = options or {}
   local bias = options.mask and options.mask.bias
   local bias_at = bias and broadcast_reader(bias, q.shape, k.shape[#k.shape - 1])
-  local g = { dq = zeros(q:numel()), dk = zeros(k:numel()), dv = zeros(v:numel()) }
-  g.dbias = bias and zeros(bias:numel())
+  local g = { dq = dense.zeros(q:numel()), dk = dense.zeros(k:numel()), dv = dense.zeros(v:numel()) }
+  g.dbias = bias and dense.zeros(bias:numel())
   each_softmax(q, k, v, options, function(x, query)
     local dp, delta = {}, -(dlse and dlse[query.row + 1] or 0)
     for j, p in pairs(query.p) do
-      dp[j] = query.kept[j] * dot(dout, query.row * x.d, x.v, (query.keys + j - 1) * x.d, x.d)
+      dp[j] = query.kept[j] * dense.dot(dout, query.row * x.d, x.v, (query.keys + j - 1) * x.d, x.d)
       delta = delta + p * dp[j]
     end
     for j, p in pairs(query.p) do

@@ -5,9 +5,16 @@ local ffi = require "ffi"
 ffi.cdef [[
 struct mosaic_spec_time { long seconds, nanoseconds; };
 int clock_gettime(int clock, struct mosaic_spec_time *time);
+long readlink(const char *path, char *text, size_t room);
 ]]
 
-local folder = (os.getenv "MOSAIC_LIB" or "build/libmosaic.so"):match "^(.*/)"
+--- The program that runs this, or where busted is another's the one beside the library.
+local function find_program()
+  local text = ffi.new "char[4096]"
+  local path = ffi.string(text, ffi.C.readlink("/proc/self/exe", text, 4096))
+  if path:find "/mosaic%-lua$" then return path end
+  return (os.getenv "MOSAIC_LIB" or "build/libmosaic.so"):match "^(.*/)" .. "mosaic-lua"
+end
 
 local function now()
   local time = ffi.new "struct mosaic_spec_time"
@@ -23,7 +30,7 @@ local function take(path)
   return text
 end
 
-local program = { path = folder .. "mosaic-lua" }
+local program = { path = find_program() }
 
 --- A temporary Lua file with the text; its path. The caller removes it.
 function program.script(text)

@@ -80,6 +80,22 @@ describe("matmul", function()
     end
   end)
 
+  it("applies a GELU to what linear gives", function()
+    for dtype, bound in pairs { f32 = 1e-6, f64 = 1e-14, bf16 = 2 ^ -7 } do
+      local x, w = fill({ 2, 5, 6 }, { dtype = dtype }), fill({ 8, 6 }, { dtype = dtype, seed = 1 })
+      local b = fill({ 8 }, { dtype = dtype, seed = 2 })
+      for _, kind in ipairs { "none", "tanh" } do
+        local out, before = x:linear_gelu_forward(w, b, kind)
+        close(before, x:linear(w, b), bound)
+        close(out, x:linear(w, b):gelu(kind), bound)
+        close(x:linear_gelu(w, nil, kind), x:linear(w):gelu(kind), bound)
+      end
+    end
+    local x, w = fill { 3 }, fill { 2, 3 }
+    fails('approximation "sigmoid"', function() x:linear_gelu(w, nil, "sigmoid") end)
+    fails("linear_gelu: the bias must be [2]", function() x:linear_gelu(w, fill { 3 }) end)
+  end)
+
   it("gives the same bits on one and on three threads", function()
     local C = require "mosaic.ffi"
     local before = C.mosaic_threads()

@@ -31,10 +31,14 @@ function Stream:source()
   return self.generator
 end
 
+function Stream:draw()
+  return mosaic.rand({ BLOCK, dtype = "f64", device = "cpu", generator = self:source() }):flat()
+end
+
 --- Between low (0) and high (1).
 function Stream:uniform(low, high)
   if self.at == BLOCK then
-    self.block, self.at = mosaic.rand({ BLOCK, dtype = "f64", generator = self:source() }):flat(), 0
+    self.block, self.at = self:draw(), 0
   end
   self.at = self.at + 1
   local u = self.block[self.at]

@@ -9,7 +9,7 @@ local operand = require "mosaic.tensor.operand"
 local function weights_like(t, salt)
   local values = {}
   for i = 1, t:numel() do values[i] = math.sin(12.9898 * i + 78.233 * salt) end
-  return create.tensor(values, { dtype = t.dtype }):view(t.shape)
+  return create.tensor(values, { dtype = t.dtype, device = t.device }):view(t.shape)
 end
 
 --- sum over all results of w * result, as a Lua number and with the roots for backward.

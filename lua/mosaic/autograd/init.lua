@@ -1,7 +1,7 @@
 --- Reverse-mode differentiation of tensor methods: require this once and tensors record.
 local tape = require "mosaic.autograd.tape"
 require "mosaic.autograd.record"(require "mosaic.autograd.gradients")
-for _, file in ipairs { "normalize", "cross_entropy", "join", "sort" } do
+for _, file in ipairs { "normalize", "cross_entropy", "linear_gelu", "join", "sort" } do
   require("mosaic.autograd." .. file)
 end
 

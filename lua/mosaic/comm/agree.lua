@@ -11,7 +11,7 @@ local BLOCK = 256 -- bytes per rank in the usual single exchange, its first 8 th
 
 --- Every rank's `count` bytes, as one C buffer of size * count bytes.
 local function all_gather_bytes(comm, bytes, count)
-  local x = create.empty { count, dtype = "u8" }
+  local x = create.empty { count, dtype = "u8", device = "cpu" }
   check.call("mosaic_tensor_write_bytes", x.c, bytes, count)
   local sizes, out = ffi.new("int64_t[?]", comm.size, count), Tensor.blank()
   for i = 0, comm.size - 1 do sizes[i] = count end
@@ -55,6 +55,11 @@ function Comm:all_gather_list(list)
     for i = 1, count do rows[r][i] = tonumber(all[(r - 1) * count + i - 1]) end
   end
   return rows
+end
+
+--- A text of each rank, of any lengths, as a list: rank 0's first.
+function Comm:all_gather_text(text)
+  return all_gather_strings(self, check.kind("all_gather_text", "the text", text, "string"))
 end
 
 --- A value in words: 3, "ring", true, [4,8].

@@ -11,6 +11,7 @@ local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local clock = require "mosaic.clock"
 local create = require "mosaic.tensor.create"
+local environment = require "mosaic.environment"
 local Comm = require "mosaic.comm.class"
 
 local REPEATS = 30 -- messages per pair when probing; the fastest counts
@@ -63,7 +64,7 @@ end
 
 --- Nanoseconds that a message to the other rank takes, and one back.
 local function latency(comm, other)
-  local x, best = create.zeros { 1 }, math.huge
+  local x, best = create.zeros { 1, device = "cpu" }, math.huge
   for _ = 1, REPEATS do
     local start = clock()
     comm:sendrecv(x, other, other)
@@ -85,12 +86,8 @@ function find.probe(comm)
 end
 
 function find.detect(comm)
-  local own, text = C.mosaic_comm_node(comm.handle), os.getenv "MOSAIC_NODE_SIZE"
-  if text then
-    local size = tonumber(text)
-    if not size or size % 1 ~= 0 or size < 1 then
-      check.fail("MOSAIC_NODE_SIZE must be a number of ranks, got %q", text)
-    end
+  local own, size = C.mosaic_comm_node(comm.handle), environment.number "MOSAIC_NODE_SIZE"
+  if size then
     own = math.floor(C.mosaic_comm_world_rank(comm.handle, comm.rank) / size)
   end
   local numbers = {}

@@ -1,6 +1,7 @@
 --- Messages between two ranks, and the barrier. Only sendrecv carries a gradient back.
 -- Messages from one rank to another with the same tag (0..32767, default 0) arrive in the order in which
 -- they were sent. A send waits for its receiver: two ranks that both send first wait for ever.
+local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local state = require "mosaic.state"
 local create = require "mosaic.tensor.create"
@@ -61,16 +62,17 @@ end
 
 --- The C view that will hold what arrives; size 0 where nothing does.
 local function new_result(x, from, shape, options)
-  if from and not shape and x and not options.dtype and not options.wire then -- the usual case, in a hurry
+  local alike = x and not (shape or options.dtype or options.device or options.wire)
+  if from and alike then -- the usual case, in a hurry
     local c = Tensor.blank()
-    check.call("mosaic_tensor_new", c, x.c.dtype, x.c.ndim, x.c.size, nil)
+    check.call("mosaic_tensor_new", c, x.c.dtype, x.c.ndim, x.c.size, C.mosaic_tensor_device(x.c))
     return c
   end
   local like = from and (shape or x and x.shape) or not from and { 0 }
   if not like then check.fail "sendrecv: the shape of what arrives is missing" end
-  local dtype = options.dtype or x and x.dtype
+  local dtype, device = options.dtype or x and x.dtype, options.device or x and x.device
   if options.wire and from then like, dtype = wire.form(options.wire, like, dtype or "f32") end
-  return create.empty { dtype = dtype, unpack(like) }.c
+  return create.empty { dtype = dtype, device = device, unpack(like) }.c
 end
 
 local exchange
@@ -79,7 +81,7 @@ local exchange
 local function sendrecv_back(call, g)
   local source, target = call.own_wants and call.to or nil, call.peers_want and call.from or nil
   if not (source or target) then return nil end
-  local back = exchange(call.comm, g, target, source, call.shape, call.tag + BACKWARD, { dtype = g.dtype })
+  local back = exchange(call.comm, g, target, source, call.shape, call.tag + BACKWARD, {})
   return source and back
 end
 
@@ -94,15 +96,16 @@ function exchange(comm, x, to, from, shape, tag, options)
 end
 
 --- Sends x to rank `to` while receiving from rank `from`; returns what arrived. Either rank may be nil.
--- `shape` is that of the arriving tensor (default: x's); its dtype is x's, or options.dtype. Also tag, async
--- and, on both ranks, wire: rows travel in that format (wire.lua), their gradient as it is.
+-- `shape` is that of the arriving tensor (default: x's), its dtype and device are x's, or options.dtype and
+-- options.device. Also tag, async and, on both ranks, wire: rows travel in that format (wire.lua), their
+-- gradient as it is.
 function Comm:sendrecv(x, to, from, shape, options)
   local where = "sendrecv"
   if x ~= nil or to then check_tensor(where, x) end
   if to then self:check_rank(where, "to", to) end
   if from then self:check_rank(where, "from", from) end
   local tag
-  options, tag = check_options(where, options, "dtype", "wire")
+  options, tag = check_options(where, options, "dtype", "device", "wire")
   arguments.wire(where, options)
   return exchange(self, x, to, from, shape, tag, options)
 end

@@ -1,5 +1,6 @@
 --- Collectives that do arithmetic: they return new tensors; sums and means are differentiable.
 local check = require "mosaic.check"
+local create = require "mosaic.tensor.create"
 local Comm = require "mosaic.comm.class"
 local arguments = require "mosaic.comm.arguments"
 local record = require "mosaic.comm.record"
@@ -29,6 +30,12 @@ function Comm:all_reduce(x, options)
   local call = record.begin(self, where, x, sums and all_reduce_back or no_gradient,
     { op = op, after = op == "mean" and divide })
   return record.run(call, options, call.out, x.c, reduction, -1, call.mark)
+end
+
+--- The sum (prod, min, max) of one number of each rank, as a number.
+function Comm:total(number, op)
+  check.kind("total", "the number", number, "number")
+  return self:all_reduce(create.tensor({ number }, { dtype = "f64", device = "cpu" }), { op = op }):item()
 end
 
 --- The sum (prod, min, max) over all ranks at root; other ranks get zeros, which take part in backward as

@@ -4,6 +4,8 @@ local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local clock = require "mosaic.clock"
+local environment = require "mosaic.environment"
+local span = require "mosaic.span"
 
 local PENDING = C.MOSAIC_PENDING
 local SLICE = 0.05 -- seconds in C at a time; in between, Lua sees signals
@@ -21,27 +23,26 @@ function Request.start(comm, finish, context, name, ...)
   return setmetatable({ handle = handle, comm = comm, finish = finish, context = context }, Request)
 end
 
---- "recv f32[4] from rank 1"
+--- "recv f32 [4] from rank 1"
 function Request:describe()
   local what, peers = C.mosaic_request_describe(self.handle), C.mosaic_request_peers(self.handle)
   return ("%s %s"):format(ffi.string(what), ffi.string(peers))
 end
 
---- Seconds that an operation may take before it ends the job.
-local function timeout()
-  local text = os.getenv "MOSAIC_TIMEOUT"
-  local seconds = tonumber(text or 300)
-  if not seconds or seconds <= 0 then
-    check.fail("MOSAIC_TIMEOUT must be a positive number of seconds, got %q", text)
-  end
-  return seconds
+--- "recv f32 [4] from rank 1 not complete after 0.7 s"
+local function overdue(self, seconds)
+  return ("%s not complete after %.1f s%s"):format(self:describe(), seconds,
+    ffi.string(C.mosaic_request_absent(self.handle)))
 end
+
+--- Seconds that an operation may take before it ends the job.
+local function timeout() return environment.number "MOSAIC_TIMEOUT" or 300 end
 
 --- Other ranks wait for us as much as we for them: the job cannot go on, so it ends here.
 local function give_up(self, seconds)
   local comm, line = self.comm, check.where():gsub(": $", "")
-  io.stderr:write(("mosaic: rank %d/%d (%s): %s not complete after %.1f s (%s)\n"):format(comm.rank,
-    comm.size, ffi.string(C.mosaic_process_name()), self:describe(), seconds, line))
+  io.stderr:write(("mosaic: rank %d/%d (%s): %s (%s)\n"):format(comm.rank, comm.size,
+    ffi.string(C.mosaic_process_name()), overdue(self, seconds), line))
   C.mosaic_comm_abort(86)
   os.exit(86)
 end
@@ -81,18 +82,24 @@ local function settle(self, status)
   return self.result
 end
 
---- Waits for completion and returns the result; again and again the same one.
-function Request:wait()
-  if self.handle == nil then return self.result end
+local function wait(self)
   local virtual = self.comm.transport ~= "mpi"
   return settle(self, virtual and wait_for_coroutines(self) or wait_for_processes(self))
 end
 
+--- Waits for completion and returns the result; again and again the same one.
+function Request:wait()
+  if self.handle == nil then return self.result end
+  if not span.wanted() then return wait(self) end
+  local text = ffi.string(C.mosaic_request_describe(self.handle))
+  return span.run("wait for " .. text:match "^%S+", text, wait, self)
+end
+
 --- Virtual ranks share a process: an error ends their world, and leaves the prompt.
 local function give_up_in_process(self, seconds)
-  local text = self:describe()
+  local text = overdue(self, seconds)
   C.mosaic_request_cancel(self.handle)
-  check.fail("%s not complete after %.1f s (MOSAIC_TIMEOUT)", text, seconds)
+  check.fail("%s (MOSAIC_TIMEOUT)", text)
 end
 
 --- The first question in vain starts the clock. At the end messages get a last chance to move.

@@ -36,6 +36,8 @@ local function new_host(number, handle, body)
   local host = setmetatable({ number = number, state = state.new() }, Host)
   host.comm = Comm.wrap(handle, host)
   host.state.comm, host.state.account = host.comm, number + 1
+  check.call("mosaic_attention_work_reset", host.state.account)
+  host.state.device = state.current.device
   host.thread = coroutine.create(function()
     host.result = body(host.comm)
     drain(host)

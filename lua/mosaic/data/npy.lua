@@ -1,19 +1,19 @@
 --- NumPy arrays: `mosaic.data.read_npy(path, {rows = {first, last}})`, `mosaic.data.write_npy(path, t)`.
 -- Objects and structures are refused: an array holds numbers, never code.
 local check = require "mosaic.check"
+local devices = require "mosaic.device"
 local file = require "mosaic.data.file"
 local Tensor = require "mosaic.tensor"
 
 local npy = {}
 
---- Reads an array, or only rows first..last (from 1, both included) of its first axis.
+--- Reads an array, or only rows first..last (from 1, both included) of its first axis. options: rows, device.
 function npy.read(path, options)
   options = check.options("read_npy", options or {}, { "rows", "device" })
   local first, count = file.row_range("read_npy", options.rows)
-  local c = Tensor.blank()
+  local device, c = devices.resolve("read_npy", options.device), Tensor.blank()
   check.call("mosaic_npy_read", c, file.path("read_npy", path), first, count)
-  local t = Tensor.wrap(c)
-  return options.device and t:to { device = options.device } or t
+  return Tensor.wrap(c):to { device = device }
 end
 
 --- Replaces the file by the tensor's values, in C's order.

@@ -6,6 +6,7 @@
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
+local devices = require "mosaic.device"
 local file = require "mosaic.data.file"
 local Tensor = require "mosaic.tensor"
 
@@ -48,24 +49,23 @@ end
 local function read(handle, i, first, rows, device)
   local c = Tensor.blank()
   check.call("mosaic_safetensors_read", c, handle, i - 1, first, rows)
-  local t = Tensor.wrap(c)
-  return device and t:to { device = device } or t
+  return Tensor.wrap(c):to { device = device }
 end
 
 --- Reads a file: tensors by name, metadata (strings by name). Options:
 --   names  = {"a", "b"}           only these
 --   rows   = {a = {first, last}}  only these rows of the first axis, without reading the others
---   device = "cuda"               where the tensors go
+--   device = "cuda"               where the tensors go (default: the default device)
 function safetensors.load(path, options)
   options = check.options("load", options or {}, { "names", "rows", "device" })
   local handle = open(file.path("load", path))
   local names, index = directory(handle)
-  local rows, tensors = options.rows or {}, {}
+  local rows, tensors, device = options.rows or {}, {}, devices.resolve("load", options.device)
   for name in pairs(rows) do find(path, name, names, index) end
   for _, name in ipairs(options.names or names) do
     local i = find(path, name, names, index)
     local first, count = file.row_range("load", rows[name], " of '" .. name .. "'")
-    tensors[name] = read(handle, i, first, count, options.device)
+    tensors[name] = read(handle, i, first, count, device)
   end
   local metadata = read_metadata(handle)
   C.mosaic_safetensors_release(ffi.gc(handle, nil))

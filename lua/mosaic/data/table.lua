@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local class = require "mosaic.class"
+local devices = require "mosaic.device"
 local file = require "mosaic.data.file"
 local Tensor = require "mosaic.tensor"
 
@@ -59,6 +60,7 @@ end
 -- options.dtype is "f64" unless given.
 function Table:numeric(columns, options)
   options = check.options("numeric", options or {}, { "dtype", "device" })
+  local device = devices.resolve("numeric", options.device)
   local list = type(columns) == "table" and columns or { columns }
   local numbers = ffi.new("int64_t[?]", math.max(1, #list))
   for i, column in ipairs(list) do numbers[i - 1] = self:find(column) - 1 end
@@ -66,7 +68,7 @@ function Table:numeric(columns, options)
   check.call("mosaic_csv_numeric", c, self.handle, numbers, #list)
   local t = Tensor.wrap(c)
   if list ~= columns then t = t:select(2, 1) end
-  return t:to { dtype = options.dtype or "f64", device = options.device }
+  return t:to { dtype = options.dtype or "f64", device = device }
 end
 
 --- Calls visit(row, text, is_missing) for every cell of a column.

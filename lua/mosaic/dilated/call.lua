@@ -28,7 +28,7 @@ end
 
 --- For whole segments of which each has `count` rows of the group's offset.
 function call.segments(plan, rate, group, count)
-  local mask, positions = copy(plan.mask), create.runs { { 1, rate.r, count } }
+  local mask, positions = copy(plan.mask), create.runs({ { 1, rate.r, count } }, plan.device)
   mask.alibi = slopes_of(mask.alibi, group)
   return { scale = plan.scale, mask = mask, q_positions = positions, k_positions = positions }
 end
@@ -72,7 +72,8 @@ function call.cell(plan, group, cell, rows)
   return {
     scale = plan.scale, dropout = plan.dropout, mask = mask,
     head_from = (plan.head_from or 1) + group.q[1] - 1, batch_from = plan.batch_from,
-    batch_total = plan.batch_total, q_positions = create.runs(cell.rows), k_positions = create.runs(rows),
+    batch_total = plan.batch_total, q_positions = create.runs(cell.rows, plan.device),
+    k_positions = create.runs(rows, plan.device),
   }
 end
 

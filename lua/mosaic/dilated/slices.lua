@@ -10,8 +10,8 @@ function slices.view(x, axis, piece)
 end
 
 --- use(the pieces' rows as a tensor), which goes at once: cells are many.
-local function with_index(pieces, use)
-  local index = create.runs(pieces)
+local function with_index(x, pieces, use)
+  local index = create.runs(pieces, x.device)
   local result = use(index)
   index:free()
   return result
@@ -20,13 +20,13 @@ end
 --- The pieces one after the other; second: whether that is a view.
 function slices.pick(x, axis, pieces)
   if #pieces == 1 then return slices.view(x, axis, pieces[1]), true end
-  return with_index(pieces, function(index) return x:index_select(axis, index) end), false
+  return with_index(x, pieces, function(index) return x:index_select(axis, index) end), false
 end
 
 --- Adds to what pick would return.
 function slices.add(x, axis, pieces, y)
   if #pieces == 1 then return slices.view(x, axis, pieces[1]):add_(y) end
-  return with_index(pieces, function(index) return x:index_add_(axis, index, y) end)
+  return with_index(x, pieces, function(index) return x:index_add_(axis, index, y) end)
 end
 
 --- Overwrites what pick would return.
@@ -35,7 +35,9 @@ function slices.put(x, axis, pieces, y)
   local shape = {}
   for i = 1, y.ndim do shape[i] = 1 end
   shape[y.ndim + 1 + axis] = y:size(axis)
-  return with_index(pieces, function(index) return x:scatter_(axis, index:view(shape):expand(y.shape), y) end)
+  return with_index(x, pieces, function(index)
+    return x:scatter_(axis, index:view(shape):expand(y.shape), y)
+  end)
 end
 
 --- Whole segments as a batch axis: of x (batch..., heads, rows, d) the `count` segments of w rows that begin

@@ -31,6 +31,10 @@ local function environment(host, ranks)
     MOSAIC_THREADS = os.getenv "MOSAIC_THREADS" or tostring(math.max(1, math.floor(available / ranks))),
   }
   if ranks > available then settings.OMPI_MCA_mpi_yield_when_idle = "1" end
+  -- Open MPI 4 wants a way to other machines, even when it goes to none.
+  if os.execute "command -v ssh >/dev/null || command -v rsh >/dev/null" ~= 0 then
+    settings.OMPI_MCA_plm = "isolated"
+  end
   return settings
 end
 
@@ -88,10 +92,18 @@ end
 --- What only the launcher knows about the end.
 function Job:explain(host)
   if self.code == NOT_STARTED then
-    host.write_error "mosaic-lua: -n needs Open MPI's mpirun; scripts/setup installs it\n"
+    host.write_error "mosaic-lua: -n needs Open MPI's mpirun (on Debian: package openmpi-bin)\n"
   elseif self.signal and not self.stopped_by and not self.stream.reported then
     host.write_error(("mosaic-lua: mpirun was ended by signal %d\n"):format(self.signal))
   end
+end
+
+--- Of a trace there is what each rank has kept, if the job did not come to its end.
+local function join_trace(host, plan)
+  local path = plan.trace or os.getenv "MOSAIC_TRACE"
+  if not path or path == "" then return end
+  local ok, why = pcall(function() require "mosaic.timeline".join(path, plan.ranks, host.now() * 1e6) end)
+  if not ok then host.write_error(("mosaic-lua: %s\n"):format(why)) end
 end
 
 return function(host, plan)
@@ -104,5 +116,6 @@ return function(host, plan)
   local job = setmetatable({ pid = pid, fd = fd, stream = relay.new(host.write_error) }, Job)
   job:supervise(host)
   job:explain(host)
+  join_trace(host, plan)
   return job.stopped_by and 128 + job.stopped_by or job.code
 end

@@ -15,8 +15,9 @@ local OK, USAGE = 0, 2
 
 local options = require "mosaic.host.options"
 
-local function refuse(text)
-  host.write_error(("mosaic-lua: %s\nTry 'mosaic-lua --help'.\n"):format(text))
+local function refuse(text, hint)
+  if (tonumber(os.getenv "OMPI_COMM_WORLD_RANK") or 0) > 0 then return USAGE end -- one rank says it
+  host.write_error(("mosaic-lua: %s\n%s"):format(text, hint or "Try 'mosaic-lua --help'.\n"))
   return USAGE
 end
 
@@ -38,6 +39,8 @@ local function main()
     print(version())
     if not plan.script and #plan.steps == 0 and not plan.interactive then return OK end
   end
+  local unusable = require "mosaic.environment".problem()
+  if unusable then return refuse(unusable, "") end
   if plan.ranks then
     if os.getenv "OMPI_COMM_WORLD_RANK" then return refuse "-n: this is a rank of an MPI job already" end
     return require "mosaic.host.launch"(host, plan)

@@ -1,32 +1,49 @@
 --- The command line: `options.parse(arguments)` -> plan, or nil and what is wrong with it.
 --
 --   plan = { steps = { {"e", chunk}, {"l", name}, ... }, script = path or nil, first = index of the script,
---            ranks = P, virtual = P, interactive =, version =, help =, rest = arguments without -n P }
+--            ranks = P, virtual = P, interactive =, version =, help =,
+--            device = name or nil, trace = path or nil, rest = arguments without -n P }
 local nearest = require "mosaic.nearest"
 
 local options = {}
+
+local MOST_RANKS = 65536
 
 options.usage = [==[
 usage: mosaic-lua [options] [script [arguments]]
        mosaic-lua [options] verify [--help]     compare a strategy with the one-rank answer
        mosaic-lua [options] doctor              what this job runs on, and which ranks share a node
+       mosaic-lua trace FILE                    joins what a failed job under mpirun left of its trace
   -e CHUNK        run the string CHUNK
   -l NAME         require the module NAME
   -i              a prompt after the script
   -n P            P processes, started and supervised through mpirun
   --virtual P     P ranks as coroutines of this process
+  --device NAME   where tensors are made: cpu (default), cuda (each rank's own GPU), cuda:1
+  --trace FILE    what the ranks did when, for ui.perfetto.dev
   -v, --version   print the versions
   -h, --help      print this
   --              no options follow
   -               run standard input
 Without a script and with a terminal: a prompt. `mosaic` is loaded at the prompt and in -e.
 Environment: MOSAIC_THREADS (threads per rank), MOSAIC_TIMEOUT (seconds until a stuck collective ends
-the job), MOSAIC_ISA (scalar, avx2, avx512), MOSAIC_MPIRUN (another mpirun).
-Exit status: 0 done, 1 an error in Lua, 2 a wrong command line, 86 a collective that timed out.
+the job, default 300), MOSAIC_ISA (scalar, avx2, avx512), MOSAIC_DEVICE (see --device), MOSAIC_TRACE (see
+--trace), MOSAIC_MPIRUN (another mpirun), MOSAIC_NODE_SIZE (so many ranks count as a
+node), MOSAIC_MEMORY_LIMIT (bytes that tensors on the CPU may take).
+On GPUs: MOSAIC_TF32 (1: f32 matrices are multiplied in TF32), MOSAIC_ATTENTION (auto, small, hopper,
+tensor, plain: its kernels), MOSAIC_TRANSPORT (auto, nccl, ipc, staged: how tensors travel),
+MOSAIC_CUDA_LIB (another plug-in), MOSAIC_NCCL_LIB (another libnccl.so.2), MOSAIC_CACHE (folder of compiled
+kernels, default ~/.cache/mosaic).
+Exit status: 0 done, 1 an error in Lua, 2 a wrong command line or a device that cannot be used, 86 a
+collective that timed out.
 ]==]
 
 local function step(kind)
   return function(plan, value) plan.steps[#plan.steps + 1] = { kind, value } end
+end
+
+local function text(name)
+  return function(plan, value) plan[name] = value end
 end
 
 local function flag(name)
@@ -36,8 +53,8 @@ end
 local function count(name)
   return function(plan, value, option)
     local ranks = tonumber(value)
-    if not ranks or ranks % 1 ~= 0 or ranks < 1 or ranks > 65536 then
-      return ("%s: expected a number of ranks, got '%s'"):format(option, value)
+    if not ranks or ranks % 1 ~= 0 or ranks < 1 or ranks > MOST_RANKS then
+      return ("%s: expected a number of ranks, 1 to %d, got '%s'"):format(option, MOST_RANKS, value)
     end
     plan[name] = ranks
   end
@@ -48,6 +65,8 @@ local known = {
   ["-e"] = { step "e", value = "a chunk" }, ["-l"] = { step "l", value = "a module name" },
   ["-n"] = { count "ranks", value = "a number of ranks" },
   ["--virtual"] = { count "virtual", value = "a number of ranks" },
+  ["--device"] = { text "device", value = "a device's name" },
+  ["--trace"] = { text "trace", value = "a file's name" },
   ["-i"] = { flag "interactive" }, ["-v"] = { flag "version" }, ["--version"] = { flag "version" },
   ["-h"] = { flag "help" }, ["--help"] = { flag "help" },
 }
@@ -94,7 +113,10 @@ local function contradiction(plan)
   local several = plan.ranks and "-n" or plan.virtual and "--virtual"
   if plan.ranks and plan.virtual then return "-n and --virtual exclude each other" end
   if several and plan.interactive then return several .. ": the prompt has one rank only, leave out -i" end
-  if several and (plan.script == "-" or not plan.script and #plan.steps == 0 and not plan.help) then
+  if several and plan.script == "-" then
+    return several .. ": a script on standard input runs on one rank only, name a file"
+  end
+  if several and (not plan.script and #plan.steps == 0 and not plan.help) then
     return several .. ": a script (or -e) is missing"
   end
 end

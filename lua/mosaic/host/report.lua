@@ -21,10 +21,11 @@ function report.traceback(value)
   local text = debug.traceback(text_of(value), 2)
   local kept = {}
   for line in text:gmatch "[^\n]+" do
-    if line:find "mosaic/host/%w+%.lua:" then break end
+    if #kept > 0 and line:find "mosaic/host/%w+%.lua:" then break end
     kept[#kept + 1] = line
   end
-  while kept[#kept]:find "^%s*%[C%]: " or kept[#kept]:find "^%s*%[builtin#" do kept[#kept] = nil end
+  local function is_host(line) return line:find "^%s*%[C%]: " or line:find "^%s*%[builtin#" end
+  while #kept > 1 and is_host(kept[#kept]) do kept[#kept] = nil end
   if kept[#kept] == "stack traceback:" then kept[#kept] = nil end
   return table.concat(kept, "\n")
 end

@@ -2,7 +2,7 @@
 local report = require "mosaic.host.report"
 local world = require "mosaic.host.world"
 
-local OK, ERROR, INTERRUPTED = 0, 1, 130
+local OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 local PATIENCE = 250 -- ms that a failing rank leaves to others for reports of their own
 
 --- The standard `arg`: the script at 0, its arguments from 1, what came before at -1 and below.
@@ -27,7 +27,7 @@ local function chunks(host, plan)
   for _, step in ipairs(plan.steps) do
     local kind, text = step[1], step[2]
     list[#list + 1] = kind == "e" and function(env) return load(text, "=(command line)", "t", env) end
-      or function() return function() require(text) end end
+      or function() return load(("require %q"):format(text), "=(command line)", "t") end
   end
   local path = plan.script
   local piped = not path and #plan.steps == 0 and not plan.interactive and not host.terminal(0)
@@ -35,6 +35,12 @@ local function chunks(host, plan)
   path = path and script_path(path)
   list[#list + 1] = function(env) return loadfile(path, "t", env) end
   return list
+end
+
+--- The environment variable, if it says anything.
+local function setting(name)
+  local value = os.getenv(name)
+  return value ~= "" and value or nil
 end
 
 --- Runs all chunks in the environment; true, or false and the text with its traceback.
@@ -46,6 +52,26 @@ local function run_chunks(list, env, arg)
     if not ok then return false, text end
   end
   return true
+end
+
+--- os.exit runs before() first.
+local function before_exit(before)
+  local exit = os.exit
+  rawset(os, "exit", function(...)
+    pcall(before)
+    exit(...)
+  end)
+end
+
+--- The same, traced into a file if there is one.
+local function run_traced(path, list, env, arg)
+  if not path then return run_chunks(list, env, arg) end
+  local started, finish = pcall(require "mosaic.trace".start, path)
+  if not started then return false, finish end
+  before_exit(function() finish(true) end)
+  local ok, text = run_chunks(list, env, arg)
+  local written, why = pcall(finish, not ok) -- a file that cannot be written is nobody's line
+  return ok and written, text or why
 end
 
 --- `mosaic` as a global for -e, loaded when first used.
@@ -81,13 +107,21 @@ end
 local function run_here(host, plan, arg, place)
   local prompt = plan.interactive or (not plan.script and #plan.steps == 0 and host.terminal(0))
   host.catch_interrupt(place.size == 1)
-  local ok, text = run_chunks(chunks(host, plan), _G, arg)
+  local ok, text = run_traced(plan.trace, chunks(host, plan), _G, arg)
   local interrupted = host.catch_interrupt(false)
   if not ok then
-    local status = fail(host, text, place, interrupted and INTERRUPTED or ERROR)
-    if not plan.interactive then return status end
+    return fail(host, text, place, interrupted and INTERRUPTED or ERROR)
   end
   return prompt and require "mosaic.host.repl"(host) or OK
+end
+
+--- Makes the device that was asked for the default one; returns why it cannot.
+local function choose_device(plan)
+  local name = plan.device or setting "MOSAIC_DEVICE"
+  if not name then return nil end
+  local full, wrong = require "mosaic.device".find(name)
+  if not full then return ("%s: %s"):format(plan.device and "--device" or "MOSAIC_DEVICE", wrong) end
+  require "mosaic.state".current.device = full
 end
 
 return function(host, plan, arguments)
@@ -96,11 +130,12 @@ return function(host, plan, arguments)
     if foreign_rank == 0 then host.write_error(("mosaic-lua: %s\n"):format(wrong)) end
     return ERROR
   end
-  local arg = arg_table(plan, arguments)
-  _G.arg = arg
+  local arg, refused = arg_table(plan, arguments), choose_device(plan)
+  if refused then return fail(host, refused, place, USAGE) end
+  _G.arg, plan.trace = arg, plan.trace or setting "MOSAIC_TRACE"
   if #plan.steps > 0 then preload_mosaic() end
   if not plan.virtual then return run_here(host, plan, arg, place) end
   return require "mosaic.host.virtual"(host, plan.virtual, chunks(host, plan), function(list, env)
-    return run_chunks(list, env, arg)
+    return run_traced(plan.trace, list, env, arg)
   end)
 end

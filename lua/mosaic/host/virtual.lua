@@ -1,7 +1,7 @@
 --- mosaic-lua --virtual P: the script on P coroutine ranks of this process, each with its own globals.
 local report = require "mosaic.host.report"
 
-local OK, ERROR = 0, 1
+local OK, ERROR, INTERRUPTED = 0, 1, 130
 
 --- What rank's chunks see as their globals: the common ones, and their own changes.
 local function environment()
@@ -26,6 +26,7 @@ return function(host, size, list, run_chunks)
     return ERROR
   end
   local reported = false
+  host.catch_interrupt(true)
   local ok, text = pcall(require "mosaic.comm".spawn, size, function(world)
     local fine, why = run_chunks(list, environment())
     if fine then return end
@@ -33,7 +34,10 @@ return function(host, size, list, run_chunks)
     host.write_error(report.prefixed(why, world.rank, size, host.host_name()))
     error({}, 0)
   end)
+  local interrupted = host.catch_interrupt(false)
   if ok then return OK end
+  local trace = package.loaded["mosaic.trace"]
+  if trace then trace.leave() end
   if not reported then host.write_error(("mosaic-lua: %s\n"):format(text)) end
-  return ERROR
+  return interrupted and INTERRUPTED or ERROR
 end

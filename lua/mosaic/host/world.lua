@@ -27,7 +27,7 @@ function world.find()
   if launcher and not os.getenv "PMIX_RANK" then
     return nil, MISMATCH:format(foreign_size, launcher, foreign_size), foreign_rank
   end
-  return { rank = 0, size = 1 }
+  return { rank = foreign_rank or 0, size = foreign_size or 1 } -- srun --mpi=pmix is understood
 end
 
 return world

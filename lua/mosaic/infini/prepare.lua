@@ -57,8 +57,8 @@ local function gate_of(beta, q)
 end
 
 --- The slopes of ALiBi as a tensor (nil: none).
-local function slopes_of(alibi, heads)
-  local slopes = masks.normal(WHERE, { alibi = alibi }).alibi
+local function slopes_of(alibi, heads, device)
+  local slopes = masks.normal(WHERE, { alibi = alibi }, device).alibi
   if slopes and (slopes.ndim ~= 1 or slopes:size(1) ~= heads) then
     fail("alibi must be %d slopes, one a head, got %s", heads, slopes:describe())
   end
@@ -78,7 +78,7 @@ function prepare.own(q, k, v, options)
     q = q, k = k, v = v, shape = shape, segment = segment,
     state = before, open = before.keys:size(3), wants_state = options.state ~= nil,
     update = check.one_of(WHERE, "update", options.update or "linear", memory.UPDATES),
-    gate = gate_of(options.beta, q), alibi = slopes_of(options.alibi, q:size(2)),
+    gate = gate_of(options.beta, q), alibi = slopes_of(options.alibi, q:size(2), q.device),
     scale = numbers.scale(WHERE, options.scale), encode = encode,
   }
 end

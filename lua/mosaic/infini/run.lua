@@ -12,7 +12,7 @@ local Tensor = require "mosaic.tensor"
 --- x with its position encoding, which counts from row `first` (0-based).
 local function encode(call, x, first)
   if not call.encode then return x end
-  local y = call.encode(x, create.runs { { first + 1, 1, x:size(3) } })
+  local y = call.encode(x, create.runs({ { first + 1, 1, x:size(3) } }, x.device))
   if not Tensor.is(y) or y.dtype ~= x.dtype or table.concat(y.shape, ",") ~= table.concat(x.shape, ",") then
     check.fail("infini_attention: encode must return a tensor like its argument, %s, got %s", x:describe(),
       check.show(y))
@@ -24,7 +24,7 @@ end
 local function mix(call, group, memories, q, dot_q, dot_k, v)
   local dot = attention.sdpa(dot_q, dot_k, v, {
     scale = call.scale, mask = { causal = true, alibi = call.alibi },
-    q_positions = create.runs { { group.keys - group.rows + 1, 1, group.rows } },
+    q_positions = create.runs({ { group.keys - group.rows + 1, 1, group.rows } }, dot_q.device),
   })
   local read = memory.read(q, memories:narrow(2, group.memory, group.segments))
   return segments.join(dot:lerp(read, call.gate))

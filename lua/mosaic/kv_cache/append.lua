@@ -59,7 +59,7 @@ end
 local function pick(x, axis, pieces)
   local piece = pieces[1]
   if #pieces == 1 and piece[2] == 1 then return x:narrow(axis, piece[1], piece[3]) end
-  return x:index_select(axis, create.runs(pieces))
+  return x:index_select(axis, create.runs(pieces, x.device))
 end
 
 --- The options with their layout: shards are, unless it is given, what mosaic.shard makes.
@@ -76,8 +76,8 @@ return function(cache, k, v, options)
   local counts, total = agree(cache, k, v, options)
   local parts = parts_of(cache, counts, total, options)
   local own = parts:pieces(cache.comm.rank)
-  local values = { k = k, v = v, positions = create.runs(own) + cache.deal.rows }
-  values.documents = arguments.documents(options.documents)
+  local values = { k = k, v = v, positions = create.runs(own, cache.device) + cache.deal.rows }
+  values.documents = arguments.documents(cache, options.documents)
   if not options.sharded then
     for name, axis in pairs { k = -2, v = -2, documents = -1 } do
       values[name] = values[name] and pick(values[name], axis, own)

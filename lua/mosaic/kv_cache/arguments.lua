@@ -1,5 +1,6 @@
 --- What a K/V cache is made of, and the checks that its methods share.
 local check = require "mosaic.check"
+local devices = require "mosaic.device"
 local Deal = require "mosaic.kv_cache.deal"
 local masks = require "mosaic.mask"
 local numbers = require "mosaic.numbers"
@@ -11,15 +12,15 @@ local arguments = {}
 local DTYPES = { "f32", "f64", "bf16", "f16" }
 
 --- A list of ids becomes a tensor; ids are (batch or 1, rows) from here on.
-function arguments.documents(ids)
+function arguments.documents(cache, ids)
   if ids == nil then return nil end
-  ids = masks.as_tensor("KVCache", "documents", ids, "i64")
+  ids = masks.as_tensor("KVCache", "documents", ids, "i64", cache.device)
   return ids.ndim == 1 and ids:unsqueeze(1) or ids
 end
 
 --- The cache's mask in its normal form.
-local function mask_of(value)
-  local mask = masks.normal("KVCache", value)
+local function mask_of(value, device)
+  local mask = masks.normal("KVCache", value, device)
   if mask.documents then
     check.fail "KVCache: documents come with the rows: append(k, v, { documents = ids })"
   end
@@ -37,7 +38,8 @@ local function check_new(cache, options)
   cache.head_size = check.integer("KVCache", "head_size", options.head_size, 1)
   cache.batch = check.integer("KVCache", "batch", options.batch or 1, 0)
   cache.dtype = check.one_of("KVCache", "dtype", options.dtype or "f32", DTYPES)
-  cache.mask, cache.scale = mask_of(options.mask), options.scale
+  cache.device = devices.resolve("KVCache", options.device)
+  cache.mask, cache.scale = mask_of(options.mask, cache.device), options.scale
   numbers.scale("KVCache", cache.scale)
   return {
     kv_heads = cache.kv_heads, head_size = cache.head_size, batch = cache.batch, dtype = cache.dtype,
@@ -60,6 +62,8 @@ function arguments.check_tensor(where, cache, name, t)
   elseif t.dtype ~= cache.dtype then
     check.fail("%s: %s is %s, the cache holds %s: convert it with :to \"%s\"", where, name, t:describe(),
       cache.dtype, cache.dtype)
+  elseif t.device ~= cache.device then
+    check.fail("%s: %s is %s on %s, the cache is on %s", where, name, t:describe(), t.device, cache.device)
   elseif t:size(1) ~= cache.batch or t:size(4) ~= cache.head_size then
     check.fail("%s: %s is %s, the cache has batch %d and head size %d", where, name, t:describe(),
       cache.batch, cache.head_size)
@@ -76,7 +80,7 @@ function arguments.check_documents(where, cache, ids, rows)
     check.fail("%s: documents are %s, but the rows before have %s", where, ids and "given" or "missing",
       used and "some" or "none")
   end
-  ids = arguments.documents(ids)
+  ids = arguments.documents(cache, ids)
   local fits = not ids or ids.ndim == 2 and ids.dtype == "i64" and ids:size(2) == rows
     and (ids:size(1) == 1 or ids:size(1) == cache.batch)
   if not fits then

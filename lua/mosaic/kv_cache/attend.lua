@@ -7,6 +7,7 @@ local everywhere = require "mosaic.kv_cache.everywhere"
 local Plan = require "mosaic.plan"
 local strategy = require "mosaic.strategy"
 local tape = require "mosaic.autograd.tape"
+local values = require "mosaic.values"
 
 --- Queries on every rank: no more than there are keys, and with ids if these have some.
 local function check_whole(where, cache, q, options)
@@ -63,7 +64,7 @@ local function attend_whole(cache, q, ids)
   if ids then documents = { q = ids, k = cache.store:get "documents" } end
   return attention.forward(q, cache.store:get "k", cache.store:get "v", {
     scale = cache.scale, mask = mask_with(cache, documents),
-    q_positions = create.runs { { cache.deal.rows - count + 1, 1, count } },
+    q_positions = create.runs({ { cache.deal.rows - count + 1, 1, count } }, cache.device),
     k_positions = cache.store:get "positions",
   })
 end
@@ -73,8 +74,9 @@ local function all_documents(cache, keys)
   if not cache.store.tensors.documents then return nil end
   local ids, ranks = cache.store:get "documents", {}
   for r = 1, keys.ranks do ranks[r] = r - 1 end
-  ids = cache.comm:all_gather(ids, -1, keys:row_counts())
-    :index_select(-1, create.runs(keys:joined(ranks)):argsort(1))
+  ids = cache.comm:all_gather(values.on_cpu(ids), -1, keys:row_counts())
+    :index_select(-1, create.runs(keys:joined(ranks), "cpu"):argsort(1))
+  ids = values.send(ids, cache.device)
   return { q = ids, k = ids }
 end
 
@@ -83,7 +85,7 @@ local function attend_sharded(cache, q, wanted)
   local k, v, keys = cache.store:get "k", cache.store:get "v", cache.deal:snapshot()
   local plan = Plan {
     comm = cache.comm, queries = cache.newest, keys = keys, mask = cache.mask, scale = cache.scale,
-    options = wanted.options,
+    options = wanted.options, device = cache.device,
   }
   strategy.check(wanted, q, k, v, plan)
   plan = plan:with { mask = mask_with(cache, all_documents(cache, keys)) }
@@ -93,5 +95,5 @@ end
 return function(cache, q, options)
   local wanted = agree(cache, q, options)
   if options.sharded then return attend_sharded(cache, q, wanted) end
-  return everywhere(cache.comm, attend_whole(cache, q, arguments.documents(options.documents)))
+  return everywhere(cache.comm, attend_whole(cache, q, arguments.documents(cache, options.documents)))
 end

@@ -41,7 +41,7 @@ function KVCache:init(options)
   arguments.new(self, options)
   self.deal = Deal { ranks = self.comm.size, layout = options.layout, block_size = options.block_size }
   self.store = Store({ self.batch, self.kv_heads, 0, self.head_size },
-    { dtype = self.dtype, device = options.device })
+    { dtype = self.dtype, device = self.device })
   if options.capacity then self:reserve(options.capacity) end
 end
 

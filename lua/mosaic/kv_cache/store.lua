@@ -58,7 +58,7 @@ end
 --- Keeps only the rows at these places (pieces { first, 1, count }, ascending), moved together.
 function Store:keep(places)
   local in_front = #places == 0 or #places == 1 and places[1][1] == 1
-  local index = create.runs(places)
+  local index = create.runs(places, self.device)
   for name, t in pairs(in_front and {} or self.tensors) do
     t:narrow(AXES[name], 1, index:size(1)):copy_(t:index_select(AXES[name], index))
   end

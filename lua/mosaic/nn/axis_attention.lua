@@ -80,7 +80,7 @@ end
 -- same one (attend fails where they have not).
 function AxisAttention:dropout_of_call()
   if not self.training or self.dropout == 0 then return nil end
-  return { p = self.dropout, seed = random.randint(0, 2 ^ 53 - 1, { 1 }):item() }
+  return { p = self.dropout, seed = random.randint(0, 2 ^ 53 - 1, { 1, device = "cpu" }):item() }
 end
 
 --- The mask of one call: the layer's own and the caller's.

@@ -5,6 +5,7 @@ local activation = require "mosaic.nn.activation"
 local Dropout = require "mosaic.nn.dropout"
 local Linear = require "mosaic.nn.linear"
 local Module = require "mosaic.nn.module"
+local operand = require "mosaic.tensor.operand"
 
 local Sequential = class("Sequential", Module)
 local MLP = class("MLP", Sequential)
@@ -22,8 +23,18 @@ function Sequential:add(module)
   return self
 end
 
+--- A linear layer and the GELU after it are one operation.
 function Sequential:forward(x)
-  for _, layer in ipairs(self) do x = layer(x) end
+  local i = 1
+  while self[i] do
+    local layer, after = self[i], self[i + 1]
+    if getmetatable(layer) == Linear and getmetatable(after) == activation.GELU then
+      operand("Linear", "the input", x)
+      x, i = x:linear_gelu(layer.weight, layer.bias, after.argument), i + 2
+    else
+      x, i = layer(x), i + 1
+    end
+  end
   return x
 end
 

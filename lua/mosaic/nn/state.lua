@@ -1,6 +1,7 @@
 --- What a module's tensors are called, and how they are counted, saved, restored and converted.
 local autograd = require "mosaic.autograd"
 local check = require "mosaic.check"
+local devices = require "mosaic.device"
 local Tensor = require "mosaic.tensor"
 
 local State = {} -- the methods that Module gets
@@ -130,6 +131,11 @@ function State:to(what)
   end
   return self
 end
+
+function State:cpu() return self:to { device = "cpu" } end
+
+--- On a GPU: `model:cuda()` on this process's own, `model:cuda(1)` on that of this number.
+function State:cuda(number) return self:to { device = devices.cuda("cuda", number) } end
 
 --- Forgets all gradients.
 function State:zero_grad()

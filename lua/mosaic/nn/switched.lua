@@ -58,7 +58,7 @@ local function facts(layer, x, mask, way)
   local where = layer.class_name
   layer:fold(x) -- fails where x is not the layer's
   way.from, way.to = axes_of(layer, x)
-  mask = masks.normal(where, mask)
+  mask = masks.normal(where, mask, x.device)
   way.mask = mask
   local rows = x:size(way.from)
   masks.check_rows(where, mask, rows, rows)

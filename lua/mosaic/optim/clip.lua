@@ -1,13 +1,16 @@
 --- Limits the length of the whole gradient: optim.clip_grad_norm_(model:parameters(), 1.0) -> norm before.
 local autograd = require "mosaic.autograd"
 local check = require "mosaic.check"
+local cat = require("mosaic.tensor.join").cat
 
---- sqrt of the sum of squares over all gradients, with the squares of each tensor summed in f64.
+--- sqrt of the sum of squares over all gradients, with the squares of each tensor summed in f64. Devices are
+-- waited for once.
 local function total_norm(params)
-  local total = 0
+  local sums, total = {}, 0
   for _, p in ipairs(params) do
-    if p.grad then total = total + p.grad:to("f64"):square():sum():item() end
+    if p.grad then sums[#sums + 1] = p.grad:to("f64"):square():sum():view(1) end
   end
+  for _, sum in ipairs(#sums > 0 and cat(sums, 1):flat() or sums) do total = total + sum end
   return math.sqrt(total)
 end
 

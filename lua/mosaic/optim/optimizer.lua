@@ -89,8 +89,8 @@ end
 --- Everything needed to go on later, as tensors by name: fit for mosaic.save.
 function Optimizer:state_dict()
   local state = {
-    steps = create.tensor(self.steps, { dtype = "f64" }),
-    lr = create.tensor(self.lr, { dtype = "f64" }),
+    steps = create.tensor(self.steps, { dtype = "f64", device = "cpu" }),
+    lr = create.tensor(self.lr, { dtype = "f64", device = "cpu" }),
   }
   for name, t in pairs(self.state) do state[name] = t end
   return state

@@ -81,8 +81,8 @@ end
 function ScheduleFreeAdamW:state_dict()
   self:check_training "state_dict()"
   local state = Optimizer.state_dict(self)
-  state.weight_sum = create.tensor(self.weight_sum, { dtype = "f64" })
-  state.largest_lr = create.tensor(self.largest_lr, { dtype = "f64" })
+  state.weight_sum = create.tensor(self.weight_sum, { dtype = "f64", device = "cpu" })
+  state.largest_lr = create.tensor(self.largest_lr, { dtype = "f64", device = "cpu" })
   return state
 end
 

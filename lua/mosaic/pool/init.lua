@@ -15,7 +15,7 @@ local function rows_of(x, runs)
   if #runs == 1 then return x:narrow(-2, runs[1].place, runs[1].count) end
   local places = {}
   for i, run in ipairs(runs) do places[i] = { run.place, 1, run.count } end
-  return x:index_select(-2, create.runs(places))
+  return x:index_select(-2, create.runs(places, x.device))
 end
 
 local function mean(x) return x:mean(-2) end

@@ -8,7 +8,7 @@ local wire = require "mosaic.wire"
 
 --- The rows of x (.., all rows, d) that a placement gives to `rank`.
 local function rows_of(x, placement, rank)
-  return x:index_select(-2, create.runs(placement:pieces(rank)))
+  return x:index_select(-2, create.runs(placement:pieces(rank), x.device))
 end
 
 --- Every rank's blocks, one after the other, as they arrive elsewhere.
@@ -34,7 +34,7 @@ return function(queries, keys, options)
       end
       outs[rank + 1], lses[rank + 1] = see(tiers, rank, rows_of(q, queries, rank), near, far)
     end
-    local places = create.tensor(queries:places(), { dtype = "i64" })
+    local places = create.tensor(queries:places(), { dtype = "i64", device = q.device })
     return join.cat(outs, -2):index_select(-2, places), join.cat(lses, -1):index_select(-1, places)
   end
 end

@@ -9,14 +9,16 @@ local create = require "mosaic.tensor.create"
 
 --- Options of mosaic.sdpa for the rank's blocks.
 local function far_options(tiers, rank, q_positions)
-  local bias, ends = {}, {}
+  local bias, ends, device = {}, {}, tiers.plan.device
   for i, number in ipairs(tiers.far:positions(rank)) do
     bias[i], ends[i] = math.log(tiers.sizes[number]), tiers.ends[number]
   end
   return {
     scale = tiers.plan.scale, q_positions = q_positions,
-    k_positions = create.tensor(ends, { dtype = "i64" }),
-    mask = { causal = tiers.plan.mask.causal, bias = create.tensor(bias, { dtype = "f64" }) },
+    k_positions = create.tensor(ends, { dtype = "i64", device = device }),
+    mask = {
+      causal = tiers.plan.mask.causal, bias = create.tensor(bias, { dtype = "f64", device = device }),
+    },
   }
 end
 

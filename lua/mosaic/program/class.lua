@@ -66,6 +66,23 @@ function Program:init(where, kind, graph, result, valid, slope)
   self.c = build(self, result, valid, slope)
 end
 
+--- The C struct for kernels on a device (full name), with its tables there.
+function Program:on(device)
+  if device == "cpu" or #self.graph.tables == 0 then return self.c end
+  self.copies = self.copies or {}
+  local copy = self.copies[device]
+  if not copy then
+    copy = { c = ffi.new("mosaic_program", self.c), tables = {} }
+    for i, known in ipairs(self.graph.tables) do
+      copy.tables[i] = { values = known.values:to { device = device } }
+    end
+    copy.list = fill_tables(copy.tables)
+    copy.c.tables = copy.list
+    self.copies[device] = copy
+  end
+  return copy.c
+end
+
 function Program.is(value) return getmetatable(value) == Program end
 
 local ARGUMENTS = { score = "s", batch = "b", head = "h", query = "i", key = "j" }
@@ -107,6 +124,19 @@ function Program:describe()
   return self.text
 end
 
+--- The C struct for the CPU: with copies of the tables that are on another device.
+local function struct_for_cpu(self)
+  if not self.cpu then
+    self.cpu, self.cpu_tables = ffi.new("mosaic_program", self.c), {}
+    for i, known in ipairs(self.graph.tables) do
+      self.cpu_tables[i] = { values = known.values:to { device = "cpu" } }
+    end
+    self.cpu_list = fill_tables(self.cpu_tables)
+    self.cpu.tables = self.cpu_list
+  end
+  return self.cpu
+end
+
 local function interval(name, value)
   local low, high = value, value
   if value == nil then low, high = 1, FAR end
@@ -124,7 +154,7 @@ function Program:range(box)
   check.options("program:range", box, { "b", "h", "i", "j" })
   local low, high, out = ffi.new "double[4]", ffi.new "double[4]", ffi.new "mosaic_program_extent[1]"
   for at, name in ipairs { "b", "h", "i", "j" } do low[at - 1], high[at - 1] = interval(name, box[name]) end
-  check.call("mosaic_program_range", out, self.c, low, high)
+  check.call("mosaic_program_range", out, struct_for_cpu(self), low, high)
   return out[0] == C.MOSAIC_PROGRAM_NONE and "none" or out[0] == C.MOSAIC_PROGRAM_ALL and "all" or "some"
 end
 

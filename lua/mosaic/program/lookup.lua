@@ -13,15 +13,16 @@ local function fail(format, ...)
   check.fail("%s " .. format, symbol.trace.where, ...)
 end
 
---- { values = flat f64 tensor, shape } of a tensor or a (nested) list of numbers.
+--- { values = flat f64 tensor, shape } of a tensor or a (nested) list of numbers. Values are the host's:
+-- Lua and range look at them; kernels get copies on their device (Program:on).
 local function read(source)
-  if not Tensor.is(source) then source = create.tensor(source, { dtype = "f64" }) end
+  if not Tensor.is(source) then source = create.tensor(source, { dtype = "f64", device = "cpu" }) end
   if source.requires_grad and state.current.recording then
     fail("looks up a tensor that requires a gradient (%s), which would be lost: detach it, or use mask.bias",
       source:describe())
   end
   if source:numel() == 0 then fail("looks up an empty table (%s)", source:describe()) end
-  return { values = source:to("f64"):contiguous():view(-1), shape = source.shape }
+  return { values = source:to { dtype = "f64", device = "cpu" }:contiguous():view(-1), shape = source.shape }
 end
 
 --- The symbol of an element, given one index per axis. An index outside of the table is an error of

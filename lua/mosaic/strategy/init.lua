@@ -19,17 +19,18 @@
 --   inner(options) -> list                    the strategies that it runs as they are asked for
 --   reference(queries, keys, options)         optional: a strategy that computes on one rank what ranks with
 --                                             these rows do, where that depends on the ranks
---   verify = { mask = text, layout = name, ranks = number }   for what does not take all of them: the
---                                             options of `mosaic-lua verify --strategy all`
+--   verify = { mask = text, layout = name, ranks = number, batch = f(ranks) }   for what does not take all of
+--                                             them: the options of `mosaic-lua verify --strategy all`
 -- sizes = { batch, batch_shape (a size an axis), heads, kv_heads, d, bytes (of q, k, v), out_bytes }: what
 -- one rank's tensors have besides rows.
 local attention = require "mosaic.attention"
 local check = require "mosaic.check"
+local create = require "mosaic.tensor.create"
 local folder = require "mosaic.folder"
 local hash = require "mosaic.hash"
-local masks = require "mosaic.mask"
 local state = require "mosaic.state"
 local Tensor = require "mosaic.tensor"
+local values = require "mosaic.values"
 
 local strategy = {}
 
@@ -73,7 +74,7 @@ end
 
 local function show_option(value)
   if type(value) == "table" then
-    if Tensor.is(value) then return ("%s #%d"):format(value:describe(), hash.numbers(value:flat())) end
+    if Tensor.is(value) then return ("%s #%d"):format(value:describe(), hash.numbers(values.of(value))) end
     return getmetatable(value) and check.show(value) or strategy.describe("", value) -- an object, a list
   end
   return type(value) == "function" and "function" or tostring(value)
@@ -144,13 +145,30 @@ local function announce(wanted, comm)
   io.stderr:write(("mosaic: strategy '%s' is approximate: %s\n"):format(wanted.name, why))
 end
 
---- Do the operands fit together? Asked without any rows, of what all ranks have in common.
+--- As many keys as all ranks have, without values: what a mask is for that has a column for each.
+local function all_keys(k, plan)
+  local shape, one = k.shape, k.shape
+  shape[k.ndim - 1], one[k.ndim - 1] = plan.keys.rows, 1
+  one.dtype, one.device = k.dtype, k.device
+  return create.empty(one):expand(shape)
+end
+
+--- Do the operands fit together? Everything but the numbers of rows is the same on all ranks, and so is the
+-- answer. A mask's rows are this rank's, its columns those of all keys.
 local function check_fit(q, k, v, plan)
-  local function none(x) return x:narrow(-2, 1, 0) end
-  attention.forward(none(q), none(k), none(v), {
+  local whole, own = {}, {}
+  for name, entry in pairs(plan.mask) do
+    local columns = (name == "keep" or name == "bias") and Tensor.is(entry)
+    local list = columns and whole or own
+    list[name] = entry
+  end
+  attention.check(q, k, v, {
     scale = plan.scale, dropout = plan.dropout, head_from = plan.head_from, batch_from = plan.batch_from,
-    batch_total = plan.batch_total, mask = masks.of_no_rows(plan.mask),
+    batch_total = plan.batch_total, mask = own,
   })
+  if not next(whole) then return end
+  local keys = all_keys(k, plan)
+  attention.check(q, keys, keys, { mask = whole })
 end
 
 --- Before a strategy runs for a user: fails on every rank where it cannot be exact for this plan, and says

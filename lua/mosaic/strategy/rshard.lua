@@ -43,7 +43,7 @@ local function merge(out, lse, dealt)
     end
   end
   if #outs == 0 then return out, lse end
-  local order = create.tensor(dealt.order, { dtype = "i64" })
+  local order = create.tensor(dealt.order, { dtype = "i64", device = out.device })
   return cat(outs, -2):index_select(-2, order), cat(lses, -1):index_select(-1, order)
 end
 

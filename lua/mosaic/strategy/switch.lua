@@ -20,6 +20,7 @@ end
 
 return {
   options = { "axis" },
+  verify = { batch = function(ranks) return ranks end }, -- an entry for each rank
 
   check = function(plan, sizes)
     local count = #sizes.batch_shape

@@ -2,6 +2,7 @@
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
+local devices = require "mosaic.device"
 local argument = require "mosaic.tensor.argument"
 local Tensor = require "mosaic.tensor.class"
 
@@ -34,41 +35,78 @@ function create.value(where, dtype, value)
   return value
 end
 
---- The sizes among a constructor's arguments, `f{2, 3, dtype=}` or `f(2, 3)`, and the options.
-function create.sizes(where, first, ...)
-  local options = type(first) == "table" and first or { first, ... }
-  check.options(where, options, OPTIONS)
+--- Argument `at`: a size, or sizes, or, as the last one, options; fails where it is none of these.
+local function add_argument(where, known, all, at, last, value)
+  if type(value) ~= "table" then
+    if at > 1 and all.listed then
+      check.fail("%s: unexpected %s after the list of sizes; options go as %s({2, 3}, { device = \"cpu\" })",
+        where, check.show(value), where)
+    end
+    all[#all + 1] = check.integer(where, ("size %d"):format(#all + 1), value, 0)
+    return
+  elseif getmetatable(value) ~= nil or at > 1 and (#value > 0 or at < last) then
+    check.fail("%s: expected sizes, and then options, got %s as argument %d", where,
+      #value > 0 and not getmetatable(value) and "a second list" or check.show(value), at)
+  end
+  all.listed = at == 1
+  for name, entry in pairs(check.options(where, value, known)) do
+    if all[name] ~= nil then check.fail("%s: option '%s' is given twice", where, name) end
+    all[name] = entry
+  end
+end
+
+--- A constructor's arguments as one table of sizes and options: `f{2, 3, dtype=}`, `f({2, 3}, {dtype=})`,
+-- `f(2, 3)` or `f(2, 3, {dtype=})`. A last nil stands for no options.
+function create.arguments(where, known, ...)
+  local count, first = select("#", ...), ...
+  if count == 1 and type(first) == "table" and not getmetatable(first) then
+    return check.options(where, first, known)
+  end
+  local all = {}
+  for at = 1, count do
+    local value = select(at, ...)
+    if value ~= nil or at < count or at == 1 then add_argument(where, known, all, at, count, value) end
+  end
+  all.listed = nil
+  return all
+end
+
+--- The sizes in such a table, as C has them, and how many they are.
+function create.sizes(where, options)
   local sizes = ffi.new("int64_t[8]")
   if #options > C.MOSAIC_MAX_DIMS then
     check.fail("%s: %d dims, at most %d are possible", where, #options, C.MOSAIC_MAX_DIMS)
   end
   for i = 1, #options do sizes[i - 1] = check.integer(where, ("size %d"):format(i), options[i], 0) end
-  return sizes, #options, options
+  return sizes, #options
 end
 
 --- An uninitialised tensor.
 function create.empty(...)
-  local sizes, ndim, options = create.sizes("empty", ...)
+  local options = create.arguments("empty", OPTIONS, ...)
+  local sizes, ndim = create.sizes("empty", options)
   return create.new("empty", sizes, ndim, options)
 end
 
 --- An uninitialised tensor of `ndim` int64 sizes; options: dtype, device, requires_grad.
 function create.new(where, sizes, ndim, options)
   local c = Tensor.blank()
-  check.call("mosaic_tensor_new", c, create.dtype(where, options.dtype), ndim, sizes, options.device)
+  check.call("mosaic_tensor_new", c, create.dtype(where, options.dtype), ndim, sizes,
+    devices.resolve(where, options.device))
   local t = Tensor.wrap(c)
   return options.requires_grad and t:requires_grad_() or t
 end
 
 local function filled(where, value, ...)
-  local sizes, ndim, options = create.sizes(where, ...)
+  local options = create.arguments(where, OPTIONS, ...)
+  local sizes, ndim = create.sizes(where, options)
   local t = create.new(where, sizes, ndim, { dtype = options.dtype, device = options.device })
   check.call("mosaic_fill", t.c, create.value(where, t.dtype, value))
   return options.requires_grad and t:requires_grad_() or t
 end
 
 --- A tensor of one value: `full({2, 3, dtype = "f64"}, 0.5)`.
-function create.full(sizes, value) return filled("full", value, sizes) end
+function create.full(sizes, value, options) return filled("full", value, sizes, options) end
 function create.zeros(...) return filled("zeros", 0, ...) end
 function create.ones(...) return filled("ones", 1, ...) end
 
@@ -87,8 +125,8 @@ function create.arange(first, last, step, options)
   return create.tensor(values, { dtype = options.dtype or "i64", device = options.device })
 end
 
---- An i64 vector of runs: each { first, step, count } gives first, first + step, ...
-function create.runs(list)
+--- An i64 vector of runs on a device: each { first, step, count } gives first, first + step, ...
+function create.runs(list, device)
   local count, at = 0, 0
   for _, run in ipairs(list) do count = count + run[3] end
   local values = ffi.new("int64_t[?]", count)
@@ -96,7 +134,7 @@ function create.runs(list)
     for i = 0, run[3] - 1 do values[at + i] = run[1] + i * run[2] end
     at = at + run[3]
   end
-  local t = create.empty { count, dtype = "i64" }
+  local t = create.empty { count, dtype = "i64", device = device }
   check.call("mosaic_tensor_write_bytes", t.c, values, count * 8)
   return t
 end

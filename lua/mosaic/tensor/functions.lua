@@ -4,6 +4,7 @@
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local argument = require "mosaic.tensor.argument"
+local gelu = require "mosaic.tensor.gelu"
 local Tensor = require "mosaic.tensor.class"
 
 local number = argument.number
@@ -50,13 +51,9 @@ function Tensor:clamp_(low, high)
     number("clamp_", "max", high, math.huge))
 end
 
-local GELU = { none = C.MOSAIC_UNARY_GELU, tanh = C.MOSAIC_UNARY_GELU_TANH }
-
 --- x Phi(x); kind "tanh" is the approximation by tanh, "none" (default) the exact one.
 function Tensor:gelu(kind)
-  local op = GELU[kind or "none"]
-  if not op then check.one_of("gelu", "approximation", kind, { "none", "tanh" }) end
-  return unary(self, op)
+  return unary(self, gelu("gelu", kind))
 end
 
 --- log(1 + exp(beta x)) / beta

@@ -1,5 +1,6 @@
 --- Products of matrices.
 local check = require "mosaic.check"
+local gelu = require "mosaic.tensor.gelu"
 local operand = require "mosaic.tensor.operand"
 local Tensor = require "mosaic.tensor.class"
 
@@ -17,6 +18,14 @@ function Tensor:linear(weight, bias)
   check.call("mosaic_linear", c, self.c, operand("linear", "the weight", weight),
     bias and operand("linear", "the bias", bias) or nil)
   return Tensor.wrap(c)
+end
+
+--- linear, then gelu (kind: see there), as one operation; also what linear gives.
+function Tensor:linear_gelu_forward(weight, bias, kind)
+  local out, product = Tensor.blank(), Tensor.blank()
+  check.call("mosaic_linear_gelu", out, product, self.c, operand("linear_gelu", "the weight", weight),
+    bias and operand("linear_gelu", "the bias", bias) or nil, gelu("linear_gelu", kind))
+  return Tensor.wrap(out), Tensor.wrap(product)
 end
 
 local functions = {}

@@ -70,12 +70,10 @@ local function draw(where, t, kind, low, high, options)
 end
 
 --- Splits `f{2, 3, dtype =, generator =, global =}` and makes the drawn tensor.
-local function new(where, kind, low, high, default_dtype, first, ...)
-  local options = type(first) == "table" and first or { first, ... }
-  check.options(where, options, OPTIONS)
+local function new(where, kind, low, high, default_dtype, ...)
+  local options = create.arguments(where, OPTIONS, ...)
   local plain = { dtype = options.dtype or default_dtype, device = options.device }
-  for i = 1, #options do plain[i] = options[i] end
-  local sizes, ndim = create.sizes(where, plain)
+  local sizes, ndim = create.sizes(where, options)
   local t = draw(where, create.new(where, sizes, ndim, plain), kind, low, high, options)
   return options.requires_grad and t:requires_grad_() or t
 end

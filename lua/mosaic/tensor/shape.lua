@@ -2,6 +2,7 @@
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
+local devices = require "mosaic.device"
 local argument = require "mosaic.tensor.argument"
 local create = require "mosaic.tensor.create"
 local operand = require "mosaic.tensor.operand"
@@ -178,11 +179,22 @@ end
 
 --- With another dtype or device: `x:to("f64")`, `x:to{device = "cuda"}`; itself when nothing changes.
 function Tensor:to(what)
+  if type(what) == "string" and (what == "cpu" or what:find "^cuda") then
+    check.fail('to: %q is a device, not a dtype: to { device = %q }', what, what)
+  end
   local options = type(what) == "string" and { dtype = what } or what
   check.options("to", options, { "dtype", "device" })
-  local dtype, device = options.dtype or self.dtype, options.device or self.device
+  local dtype, device = options.dtype or self.dtype, self.device
+  if options.device ~= nil then device = devices.resolve("to", options.device) end
   if dtype == self.dtype and device == self.device then return self end
   return self:convert(dtype, device)
+end
+
+function Tensor:cpu() return self:to { device = "cpu" } end
+
+--- On a GPU: `x:cuda()` on this process's own, `x:cuda(1)` on that of this number.
+function Tensor:cuda(number)
+  return self:to { device = devices.cuda("cuda", number) }
 end
 
 --- Overwrites the elements with those of `other` (broadcast, converted). In place.

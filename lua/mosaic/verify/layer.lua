@@ -8,7 +8,6 @@
 local check = require "mosaic.check"
 local comms = require "mosaic.comm"
 local context = require "mosaic.context"
-local create = require "mosaic.tensor.create"
 local Generator = require "mosaic.tensor.generator"
 local parallel = require "mosaic.parallel"
 local partition = require "mosaic.partition"
@@ -89,8 +88,8 @@ local function errors_of(comm, job, results, truth)
     if want:numel() > 0 then
       own = run.distance(results[name], want) / math.max(truth[name]:abs():max():item(), 1e-300)
     end
-    local worst = comm:all_reduce(create.tensor({ own }, { dtype = "f64" }), { op = "max" }):item()
-    errors[#errors + 1] = { name = name, dtype = "f64", error = worst, bound = 1e-12, ok = worst <= 1e-12 }
+    local worst = comm:total(own, "max")
+    errors[#errors + 1] = report.entry(name, "f64", worst, 0, 1e-12)
   end
   return errors
 end

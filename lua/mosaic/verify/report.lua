@@ -2,12 +2,32 @@
 local report = {}
 
 local EXACT = { f64 = 1e-12 } -- of the largest value
-local ULPS = 2 ^ -22          -- a few roundings of f32, allowed beside twice the error of one rank
+local ULPS = 2 ^ -21          -- a few roundings of f32, allowed beside twice the error of one rank
 local BYTES = 0.02            -- measured bytes may differ from the formula's by this share
 local SMALL = 2 ^ 17          -- bytes; smaller bounds of memory are not judged
 
---- The bound for a tensor in a dtype: the house's, or twice what one rank makes of the same dtype.
-function report.bound(dtype, one_rank) return EXACT[dtype] or 2 * one_rank + ULPS end
+--- What one rank may err by for each unit of lse (at least LEAST_LSE), as the roundings of scores grow with
+-- scores, and for the root of the terms of a sum in f32. Four times what it does and more (int8: twice): all
+-- masks, scales of 0.01 to 100, sums of up to 2,400,000 terms.
+local CEILINGS = { f32 = 2 ^ -19, bf16 = 2 ^ -7, f16 = 2 ^ -10, fp8 = 2 ^ -3, int8 = 2 ^ -6 }
+local LEAST_LSE, SUM = 6, 2 ^ -22
+
+--- Most that one rank may err by, as a share of the larger of 1 and the largest value: with q, k, v in this
+-- dtype, k and v rounded for the wire (nil: not), the largest lse, and the terms of the longest sum.
+function report.ceiling(dtype, wire, lse, terms)
+  local rounding = math.max(CEILINGS[dtype] or 0, CEILINGS[wire] or 0)
+  return EXACT[dtype] or rounding * math.max(LEAST_LSE, lse) + SUM * math.sqrt(terms)
+end
+
+--- Judges a tensor by its error, the error of one rank and the ceiling for that, shares of the largest value.
+-- The bound is twice the error of one rank; one that is beyond its ceiling is wrong, and widens nothing.
+function report.entry(name, dtype, error, one_rank, ceiling)
+  local bound = EXACT[dtype] or math.min(2 * one_rank + ULPS, ceiling)
+  return {
+    name = name, dtype = dtype, error = error, bound = bound, one_rank = one_rank, ceiling = ceiling,
+    ok = error <= bound and one_rank <= ceiling,
+  }
+end
 
 local function extremes(ranks, name)
   local low, high, sum = math.huge, -math.huge, 0
@@ -52,8 +72,8 @@ local function verdict(fine)
   return fine == nil and "" or fine and "ok" or "OUT OF BOUNDS"
 end
 
---- found = { title, errors = { { name, dtype, error, bound, ok }, ... }, ranks = { { bytes, predicted,
--- peak, work, room }, ... } or nil, off = { max, rms } of an answer that is not exact by nature, or nil,
+--- found = { title, errors = { what report.entry returns, ... }, ranks = { { bytes, predicted, peak, work,
+-- room }, ... } or nil, off = { max, rms } of an answer that is not exact by nature, or nil,
 -- balance = the largest share by which work may exceed the mean, or nil }.
 -- Sets found.imbalance, found.bytes_ok, found.memory_ok, found.balance_ok and found.ok.
 function report.judge(found)
@@ -78,12 +98,16 @@ local function add_costs(lines, found)
     ranks[1].room < 0 and "" or "; bound " .. range(ranks, "room"), verdict(found.memory_ok))
 end
 
+local function entry_text(entry)
+  local text = ("  %-6s %-5s error %.1e, bound %.1e  %s"):format(entry.name, entry.dtype, entry.error,
+    entry.bound, verdict(entry.ok))
+  if entry.one_rank <= entry.ceiling then return text end
+  return ("%s: ONE RANK ERRS BY %.1e, ceiling %.1e"):format(text, entry.one_rank, entry.ceiling)
+end
+
 function report.text(found)
   local lines = { found.title }
-  for _, entry in ipairs(found.errors) do
-    lines[#lines + 1] = ("  %-6s %-5s error %.1e, bound %.1e  %s"):format(entry.name, entry.dtype,
-      entry.error, entry.bound, verdict(entry.ok))
-  end
+  for _, entry in ipairs(found.errors) do lines[#lines + 1] = entry_text(entry) end
   if found.off then
     lines[#lines + 1] = ("  out differs from exact attention by %.1e of its largest value, rms %.1e"):format(
       found.off.max, found.off.rms)

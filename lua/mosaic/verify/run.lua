@@ -20,7 +20,7 @@ end
 
 --- The rows of x that a rank holds.
 local function rows_of(x, axis, part, rank)
-  return x:index_select(axis, create.runs(part:pieces(rank)))
+  return x:index_select(axis, create.runs(part:pieces(rank), x.device))
 end
 
 run.rows_of = rows_of
@@ -124,7 +124,7 @@ function run.rank(comm, job, dtype)
     local part = KEYS[name] and job.keys or job.queries
     local want = rows_of(job.truth[name], name == "lse" and -1 or -2, part, comm.rank)
     local own = want:numel() > 0 and run.distance(results[name], want) or 0
-    errors[name] = comm:all_reduce(create.tensor({ own }, { dtype = "f64" }), { op = "max" }):item()
+    errors[name] = comm:total(own, "max")
   end
   local ranks = {}
   local own = { costs.bytes, costs.predicted or -1, costs.peak, costs.work, costs.room or -1 }

@@ -1,9 +1,10 @@
-/* rows.c - one row per rank becomes one result, always in the order of the ranks.
+/* reduce_rows.c - one row per rank becomes one result, always in the order of the ranks.
  *
  * Results do not depend on the transport, on the number of threads or on how a tensor was cut:
  * every element is row 0 op row 1 op ... in that order. */
 #include "../parallel.h"
-#include "comm.h"
+#include "../tensor.h"
+#include "cpu.h"
 
 typedef struct {
     void *out;
@@ -68,11 +69,12 @@ INTEGERS(MAX, int32_t, int64_t)
         OP##_f32, OP##_f64, OP##_bf16, OP##_f16, OP##_i32, OP##_i64, OP##_u8                       \
     }
 
-void mosaic_reduce_rows(void *out, const void *rows, int row_count, int64_t stride, int64_t count,
-                        int dtype, mosaic_comm_reduction op)
+mosaic_status mosaic_cpu_reduce_rows(const mosaic_tensor *out, const mosaic_tensor *rows,
+                                     mosaic_comm_reduction op)
 {
     static void (*const kernels[][MOSAIC_DTYPE_COUNT])(void *, int64_t, int64_t) = {
         ROW(SUM), ROW(PROD), ROW(MIN), ROW(MAX)};
-    job j = {out, rows, row_count, stride};
-    mosaic_parallel(count, 16384, kernels[op][dtype], &j);
+    job j = {mosaic_data(out), mosaic_data(rows), (int)rows->size[0], rows->size[1]};
+    mosaic_parallel(rows->size[1], 16384, kernels[op][rows->dtype], &j);
+    return MOSAIC_OK;
 }
