@@ -5,11 +5,12 @@
  * classes per power of two. */
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "cpu.h"
 
-enum { CLASS_COUNT = 256, ALIGNMENT = 64 };
+enum { CLASS_COUNT = 256, ALIGNMENT = 64, HUGE_PAGE = 1 << 21 };
 
 typedef struct block {
     struct block *next;
@@ -70,6 +71,18 @@ void mosaic_cpu_trim(const mosaic_device *self)
     pthread_mutex_unlock(&lock);
 }
 
+/* Large blocks begin and end with huge pages: nearly every access to one of 4 KiB pages misses the
+ * TLB, and in a virtual machine a miss walks two tables. Measured in one run in one (7200 x 96
+ * times 96 x 288): 98 and 25 GF/s with small pages, 125 and 105 with huge ones. */
+static void *fresh(int64_t bytes)
+{
+    int64_t alignment = bytes < HUGE_PAGE ? ALIGNMENT : HUGE_PAGE;
+    int64_t whole = (bytes + alignment - 1) / alignment * alignment;
+    void *data = aligned_alloc((size_t)alignment, (size_t)whole);
+    if (data && alignment == HUGE_PAGE) madvise(data, (size_t)whole, MADV_HUGEPAGE);
+    return data;
+}
+
 void *mosaic_cpu_allocate(const mosaic_device *self, int64_t bytes)
 {
     (void)self;
@@ -82,7 +95,7 @@ void *mosaic_cpu_allocate(const mosaic_device *self, int64_t bytes)
     }
     pthread_mutex_unlock(&lock);
     if (b) return b;
-    return aligned_alloc(ALIGNMENT, (size_t)(bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    return fresh(bytes);
 }
 
 void mosaic_cpu_release(const mosaic_device *self, void *data, int64_t bytes)

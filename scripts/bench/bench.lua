@@ -46,7 +46,8 @@ Peer.__index = Peer
 function Peer:ask(line)
   self.requests:write(line, "\n")
   self.requests:flush()
-  return assert(self.answers:read "*l", "the peer has ended; the line was: " .. line)
+  local answer = self.answers:read "*l"
+  return answer or error("the peer has ended; the line was: " .. line)
 end
 
 --- CPU seconds of one repetition of a case, such as "forward 24 4096".
