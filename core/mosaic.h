@@ -809,6 +809,8 @@ MOSAIC_API int64_t mosaic_comm_bytes_sent(const mosaic_comm *comm);
 /* Makes progress; how many operations of this rank, in all communicators of its world, are under
  * way after that? And the oldest of them: "send f32 [4] to rank 1". */
 MOSAIC_API int mosaic_comm_poll(mosaic_comm *comm);
+/* Does MOSAIC_PACE keep something under way that needs no rank any more, but time? */
+MOSAIC_API bool mosaic_comm_paced(const mosaic_comm *comm);
 MOSAIC_API const char *mosaic_comm_oldest(const mosaic_comm *comm);
 MOSAIC_API const char *mosaic_comm_kind_name(mosaic_comm_kind kind);
 MOSAIC_API void mosaic_comm_counters_read(mosaic_comm_counters *counters, const mosaic_comm *comm,

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "poll.h"
 #include "status.h"
 
 enum { MAX_THREADS = 256 };
@@ -21,6 +22,7 @@ static pthread_cond_t work = PTHREAD_COND_INITIALIZER, done = PTHREAD_COND_INITI
 static loop current;
 static int64_t generation; /* of `current` */
 static int workers, unfinished, thread_count;
+static _Thread_local bool inside; /* a body, which may poll messages, whose sums are loops */
 
 static int integer_from(const char *name, int fallback)
 {
@@ -57,7 +59,9 @@ mosaic_status mosaic_set_threads(int count)
 static void run_part(const loop *l, int part)
 {
     int64_t from = part * l->share, to = from + l->share;
+    inside = true;
     l->body(l->context, from, to < l->count ? to : l->count);
+    inside = false;
 }
 
 static void *worker(void *argument)
@@ -96,8 +100,9 @@ void mosaic_parallel(int64_t count, int64_t grain,
                      void (*body)(void *context, int64_t from, int64_t to), void *context)
 {
     if (count <= 0) return;
+    mosaic_poll();
     int64_t grains = (count + grain - 1) / grain;
-    int parts = mosaic_threads() < grains ? mosaic_threads() : (int)grains;
+    int parts = inside ? 1 : mosaic_threads() < grains ? mosaic_threads() : (int)grains;
     if (parts > 1) {
         pthread_mutex_lock(&lock);
         int available = ensure_workers(parts - 1) + 1;

@@ -9,6 +9,8 @@
  *   request.c    requests: phases, progress, waiting
  *   describe.c   requests in words; is what arrived what was expected?
  *   p2p.c, collective.c, reduction.c   the operations
+ *   poll.c       progress while kernels compute (../poll.h)
+ *   pace.c       a slower wire than the real one, for tests and benchmarks
  *   payload.c, group.c, staging.c, pinned.c, lane.c   between processes: what is on a device
  *                (payload.h)
  *   virtual.c, mpi.c (a plug-in, opened by plugin.c)   the transports */
@@ -62,6 +64,7 @@ struct mosaic_transfer {
     bool apart;   /* that was the envelope: the payload, on a device, travels by itself */
     bool opened;  /* receives: the envelope has been looked at */
     bool fits;    /* and is the one expected */
+    bool met;     /* receives: the envelope is here and the payload is on its way */
     bool settled; /* nothing of it is under way any more */
     int peer, world_peer;     /* the other rank, in the communicator and in the world */
     int tag;                  /* 27 bits */
@@ -70,6 +73,8 @@ struct mosaic_transfer {
     mosaic_tensor packed;     /* the contiguous elements that travel */
     mosaic_tensor target;     /* receives: where they belong, if not there already */
     mosaic_manifest manifest; /* of what travels apart: sent, or arrived */
+    double left;              /* when it left the sender's paced wire; receives: its sender's */
+    double due;               /* paced: when it is complete; 0: not known yet */
     mosaic_cargo *cargo;
     mosaic_endpoint *owner;
     mosaic_transfer *next; /* the transport's, as is native */
@@ -120,6 +125,8 @@ struct mosaic_endpoint {
     int rank, size, references;
     int64_t events;
     bool advancing;     /* mosaic_progress is at it */
+    double wire_out;    /* paced: until then its wire is taken, */
+    double wire_in;     /* in either direction */
     int64_t bytes_sent; /* payload that went to other ranks, in all communicators */
     uint64_t contexts[MOSAIC_CONTEXT_WORDS]; /* bit set: a live communicator has this context */
     mosaic_request *active;                  /* under way, oldest first */
@@ -198,6 +205,14 @@ mosaic_status mosaic_request_begin(mosaic_request **out, mosaic_request *r, mosa
 /* A step: the root, who has heard from all, tells everyone in an empty message the marks of all. */
 mosaic_status mosaic_request_answer(mosaic_request *r);
 void mosaic_progress(mosaic_endpoint *e);
+
+/* MOSAIC_PACE=latency:gbit (microseconds, Gbit/s): messages between ranks take latency + bytes /
+ * bandwidth at least, one after the other out of a rank and into it (pace.c). */
+void mosaic_pace_start(mosaic_transfer *t);
+/* Is it, paced, still under way? */
+bool mosaic_pace_holds(mosaic_transfer *t);
+/* e->active has changed: kernels poll (../poll.h) while it has requests. */
+void mosaic_poll_watch(const mosaic_endpoint *e);
 /* Fails a request that is off the list already, and gives up the list's reference. */
 void mosaic_request_drop(mosaic_request *r, const char *reason);
 /* Fails, naming both sides, unless what arrived is what t expects. */

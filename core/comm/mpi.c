@@ -19,9 +19,10 @@
 typedef struct {
     mosaic_envelope envelope;
     int64_t number; /* of the payload among the sender's, or APART plus that */
+    double left;    /* see mosaic_transfer */
 } header;
 
-enum { HEADER = sizeof(header), INLINE = 3904, APART = 1 << MOSAIC_NUMBER_BITS };
+enum { HEADER = sizeof(header), INLINE = 3896, APART = 1 << MOSAIC_NUMBER_BITS };
 
 typedef struct message {
     struct message *next; /* in the list of spares */
@@ -121,7 +122,7 @@ static mosaic_status start_send(mosaic_transfer *t, message *m)
 {
     static int64_t sent;
     int64_t bytes = t->envelope.bytes;
-    header h = {t->envelope, sent++ & (APART - 1)};
+    header h = {t->envelope, sent++ & (APART - 1), t->left};
     if (t->apart) {
         t->manifest.number = h.number;
         h.number |= APART;
@@ -149,6 +150,7 @@ static mosaic_status open_envelope(mosaic_transfer *t, message *m)
     header h;
     memcpy(&h, m->buffer, HEADER);
     t->arrived = h.envelope;
+    t->left = h.left;
     if (h.number & APART) {
         t->apart = true;
         memcpy(&t->manifest, m->buffer + HEADER, sizeof t->manifest);
@@ -161,6 +163,7 @@ static mosaic_status open_envelope(mosaic_transfer *t, message *m)
         if (wanted && bytes) memcpy(mosaic_data(&t->packed), m->buffer + HEADER, (size_t)bytes);
         return MOSAIC_OK;
     }
+    t->met = true;
     if (!wanted && !(m->sink = malloc((size_t)bytes)))
         return core->fail(MOSAIC_ENOMEM, "mpi: no memory to drop %lld bytes", (long long)bytes);
     return post_payload(t, wanted ? mosaic_data(&t->packed) : m->sink, bytes, h.number);

@@ -264,7 +264,7 @@ static bool settle(mosaic_request *r, mosaic_transfer *t)
 {
     mosaic_status status = t->done ? MOSAIC_OK : t->owner->transport->test(t);
     bool moved = true;
-    if (!status && !t->done) return false;
+    if (!status && (mosaic_pace_holds(t) || !t->done)) return false;
     if (!status && t->receives && !t->opened) open_envelope(r, t);
     if (!status && t->apart) status = mosaic_payload_advance(r, t, &moved);
     if (!status && !moved) return false;
@@ -346,6 +346,7 @@ void mosaic_progress(mosaic_endpoint *e)
         advance_all(e);
     } while (e->transport->alone && e->events != before);
     e->advancing = false;
+    mosaic_poll_watch(e);
 }
 
 /* ---- launching ------------------------------------------------------------------------------ */
@@ -370,11 +371,13 @@ static void enter(mosaic_request *r)
     mosaic_request **last = &c->endpoint->active;
     while (*last) last = &(*last)->next;
     *last = r;
+    mosaic_poll_watch(c->endpoint);
 }
 
 static mosaic_status start(mosaic_request *r, mosaic_transfer *t, bool apart)
 {
     if (apart) MOSAIC_TRY(mosaic_payload_announce(r, t));
+    mosaic_pace_start(t);
     MOSAIC_TRY(t->owner->transport->start(t));
     return apart ? mosaic_payload_start(t) : MOSAIC_OK;
 }

@@ -60,6 +60,7 @@ static mosaic_status deliver(mosaic_transfer *to, mosaic_transfer *from)
     bool fits =
         sent->bytes == wanted->bytes && !memcmp(sent->family, wanted->family, sizeof sent->family);
     to->arrived = *sent;
+    to->left = from->left;
     to->done = from->done = true;
     return fits && wanted->bytes > 0 ? move(to, from) : MOSAIC_OK;
 }

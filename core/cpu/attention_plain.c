@@ -2,6 +2,7 @@
  * operands, where being right matters more than being fast. */
 #include <math.h>
 
+#include "../poll.h"
 #include "attention.h"
 
 typedef struct {
@@ -126,6 +127,7 @@ static void look(const mosaic_attention_unit *u, workspace *w, int64_t head, int
 static double scores(const mosaic_attention_unit *u, workspace *w, int64_t head, int64_t i)
 {
     double top = -INFINITY;
+    mosaic_poll();
     read_row(w->q, &u->q, head, i, u->d);
     look(u, w, head, i);
     for (int64_t j = 0; j < u->nk; j++) {

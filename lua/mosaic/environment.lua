@@ -22,6 +22,12 @@ local function seconds(value)
   return number and number > 0, "a positive number of seconds"
 end
 
+local function pace(value)
+  local latency, gbit = value:match "^([%d.]+):([%d.]+)$"
+  latency, gbit = tonumber(latency), tonumber(gbit)
+  return latency and gbit and gbit > 0, "latency:bandwidth in microseconds and Gbit/s, such as 20:10"
+end
+
 local VARIABLES = { -- in the order in which they are looked at
   { "MOSAIC_ISA", one_of("scalar", "avx2", "avx512") },
   { "MOSAIC_THREADS", integer(1, 256) },
@@ -35,6 +41,7 @@ local VARIABLES = { -- in the order in which they are looked at
   { "MOSAIC_STAGING_LIMIT", integer(1) },
   { "MOSAIC_STAGING_PIECE", integer(1) },
   { "MOSAIC_IPC_SLOT", integer(1) },
+  { "MOSAIC_PACE", pace },
   { "MOSAIC_MPI_PIECE", integer(1) },
 }
 

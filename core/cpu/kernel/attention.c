@@ -182,6 +182,7 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
 {
     extent e = extent_of(u, from, to);
     bool packed = false;
+    mosaic_poll();
     for (int64_t i = 0; i < w->count; i++) {
         tile *t = &w->tiles[i];
         span s = visible(u, &t->limits, &e, from, to);

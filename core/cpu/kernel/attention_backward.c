@@ -204,6 +204,7 @@ static void work_block(const mosaic_attention_unit *u, const mosaic_attention_pa
 {
     const tile *t = &w->tile;
     int64_t key = s->from - part->key_from, keys = s->to - s->from;
+    mosaic_poll();
     if (s->hides || s->adds)
         make_mask(u, t->first, t->rows, s, w->seen, w->mask, t->vectors * VEC_LANES);
     if (w->factors) make_factors(u, t->first, t->rows, s->from, keys, w->factors, TILE);

@@ -13,6 +13,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "../../poll.h"
 #include "../attention.h"
 #include "../kernels.h"
 #include "../vec.h"

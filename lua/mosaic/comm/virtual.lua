@@ -65,7 +65,8 @@ local function resume(host)
   C.mosaic_memory_open_account(before.account)
   if not ok then raise(host, message) end
   host.done = coroutine.status(host.thread) == "dead"
-  return host.done or host.polls or C.mosaic_comm_events(host.comm.handle) ~= events
+  local handle = host.comm.handle
+  return host.done or host.polls or C.mosaic_comm_events(handle) ~= events or C.mosaic_comm_paced(handle)
 end
 
 local function describe(host)
