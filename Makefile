@@ -87,7 +87,9 @@ NVCC_FLAGS  = -O3 -std=c++17 -lineinfo -Icuda/gpu $(CUDA_INCLUDES) --extended-la
 CUDA_BASE   = $(filter-out -MMD -MP,$(BASE)) -MMD -MP
 EMULATED   := $(BUILD)/emulated
 EMULATED_C := $(filter-out %/compiler.c %/nccl.c,$(wildcard cuda/emulated/*.c))
-EMULATED_CXX := $(CXX) $(filter-out -std=c11 -D% -M% -fvisibility=%,$(BASE)) -std=c++17 -w $(CFLAGS) -O1 -g1 -ffp-contract=off
+# Without the checks that double the time to compile, most of which ASan makes anyway.
+EMULATED_CXX := $(CXX) $(filter-out -std=c11 -D% -M% -fvisibility=%,$(BASE)) -std=c++17 -w $(CFLAGS) -O1 -g1 \
+  -ffp-contract=off -fno-sanitize=null,object-size,pointer-overflow,vptr
 GPU_C      := $(wildcard cuda/gpu/*.c)
 cuda_objects = $(patsubst cuda/%,$(1)/cuda/%.o,$(CUDA_C) $(CUDA_CU))
 PRODUCT    += $(if $(CUBLAS),$(BUILD)/libmosaic_cuda.so)
