@@ -100,6 +100,13 @@ static bool suits_kernel(const mosaic_gemm *g)
     return g->dtype == MOSAIC_DTYPE_F32 && skinny && worth_it && mosaic_cpu()->gemm->fast;
 }
 
+int64_t mosaic_gemm_packed_size(const mosaic_gemm *g)
+{
+    return suits_kernel(g) ? mosaic_cpu()->gemm->packed_size(g) : 0;
+}
+
+void mosaic_gemm_pack(const mosaic_gemm *g, float *packed) { mosaic_cpu()->gemm->pack(g, packed); }
+
 void mosaic_gemm_run(const mosaic_gemm *g)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -107,7 +114,7 @@ void mosaic_gemm_run(const mosaic_gemm *g)
     lay_out(&a, g->m, g->k, g->a_row, g->a_column);
     lay_out(&b, g->k, g->n, g->b_row, g->b_column);
     pthread_once(&once, calm_blas);
-    if (suits_kernel(g) && mosaic_cpu()->gemm->multiply_f32(g)) return;
+    if ((g->packed || suits_kernel(g)) && mosaic_cpu()->gemm->multiply_f32(g)) return;
     switch (g->dtype) {
     case MOSAIC_DTYPE_F32: multiply_f32(g, a, b); break;
     case MOSAIC_DTYPE_F64: multiply_f64(g, a, b); break;

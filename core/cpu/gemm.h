@@ -11,9 +11,16 @@ typedef struct mosaic_gemm {
     const char *a, *b, *bias; /* bias: NULL for none */
     int64_t a_row, a_column, b_row, b_column, c_row;
     char *c;
+    const float *packed; /* b, where mosaic_gemm_pack has packed it */
 } mosaic_gemm;
 
 void mosaic_gemm_run(const mosaic_gemm *g);
+
+/* Floats that b takes in the form that our kernel reads it in; 0: another does this product. */
+int64_t mosaic_gemm_packed_size(const mosaic_gemm *g);
+/* Brings all of b into that form, for products with any rows of a, but all columns and the whole
+ * sum. */
+void mosaic_gemm_pack(const mosaic_gemm *g, float *packed);
 
 /* Can a matrix with these steps between rows and columns be an operand? BLAS wants one step to be
  * 1 and the other to be no less than the elements in between. */

@@ -90,8 +90,10 @@ typedef struct {
 struct mosaic_gemm;
 
 typedef struct {
-    bool (*multiply_f32)(const struct mosaic_gemm *g); /* false: no memory */
-    bool fast;                                         /* than BLAS, for the shapes of layers */
+    int64_t (*packed_size)(const struct mosaic_gemm *g);      /* of b, in floats */
+    void (*pack)(const struct mosaic_gemm *g, float *packed); /* for any rows of a */
+    bool (*multiply_f32)(const struct mosaic_gemm *g);        /* false: no memory */
+    bool fast; /* than BLAS, for the shapes of layers */
 } mosaic_gemm_kernels;
 
 /* ---- softmax and its relatives: rows of n elements ------------------------------------------- */

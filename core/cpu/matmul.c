@@ -10,6 +10,7 @@
 
 enum {
     TILE_M = 1024,
+    PACKED_TILE_M = 192, /* of c, which stays in the second cache, where b was packed before */
     TILE_N = 2048,
     CHUNK = 2048,                /* terms of a sum that one task adds up, where it pays ... */
     CHUNKS_AT_MOST = 16,         /* ... and into how many parts a sum is cut */
@@ -24,7 +25,7 @@ typedef struct {
     int axes;          /* leading axes that remain */
     int64_t size[MOSAIC_MAX_DIMS], step[MOSAIC_MAX_DIMS][3];
     int64_t bytes; /* of one element */
-    int64_t tiles_m, tiles_n, chunks, chunk;
+    int64_t tile_m, tiles_m, tiles_n, chunks, chunk;
     char *partial; /* (chunks, m, n) where chunks > 1 */
 } stack;
 
@@ -137,7 +138,7 @@ static int64_t products(const stack *s)
 static void cut(stack *s)
 {
     const mosaic_gemm *g = &s->whole;
-    s->tiles_m = pieces(g->m, TILE_M);
+    s->tile_m = TILE_M;
     s->tiles_n = pieces(g->n, TILE_N);
     s->chunks = 1, s->chunk = g->k;
     bool small = products(s) == 1 && g->m * g->n <= CHUNKED_RESULT;
@@ -158,7 +159,7 @@ static void run_task(const stack *s, int64_t task)
     int64_t chunk = task % s->chunks, tile_n = task / s->chunks % s->tiles_n;
     int64_t tile_m = task / s->chunks / s->tiles_n % s->tiles_m;
     int64_t product = task / s->chunks / s->tiles_n / s->tiles_m;
-    int64_t i = tile_m * TILE_M, j = tile_n * TILE_N, p = chunk * s->chunk;
+    int64_t i = tile_m * s->tile_m, j = tile_n * TILE_N, p = chunk * s->chunk;
     int64_t at[3] = {i * g.c_row + j, i * g.a_row + p * g.a_column, p * g.b_row + j * g.b_column};
     for (int axis = 0; axis < s->axes; axis++) {
         for (int x = 0; x < 3; x++) at[x] += product % s->size[axis] * s->step[axis][x];
@@ -171,7 +172,7 @@ static void run_task(const stack *s, int64_t task)
     else
         g.c += at[0] * s->bytes;
     if (g.bias) g.bias += j * s->bytes;
-    g.m = shorter(TILE_M, g.m - i), g.n = shorter(TILE_N, g.n - j),
+    g.m = shorter(s->tile_m, g.m - i), g.n = shorter(TILE_N, g.n - j),
     g.k = shorter(s->chunk, g.k - p);
     mosaic_gemm_run(&g);
 }
@@ -210,20 +211,37 @@ static mosaic_status run_chunked(stack *s, int64_t tasks)
     return MOSAIC_OK;
 }
 
-static mosaic_status run(stack *s)
+/* One b for all products, such as a layer's weight: packed (in *room) before the tasks share it. */
+static mosaic_status pack_shared(stack *s, mosaic_tensor *room)
+{
+    bool shared = s->chunks == 1 && s->tiles_n == 1;
+    for (int axis = 0; axis < s->axes; axis++) shared = shared && s->step[axis][2] == 0;
+    int64_t size = shared ? mosaic_gemm_packed_size(&s->whole) : 0;
+    if (size == 0) return MOSAIC_OK;
+    MOSAIC_TRY(mosaic_output(room, "matmul", MOSAIC_DTYPE_F32, 1, &size, &mosaic_cpu_device));
+    float *packed = mosaic_data(room);
+    mosaic_gemm_pack(&s->whole, packed);
+    s->whole.packed = packed;
+    s->tile_m = PACKED_TILE_M;
+    return MOSAIC_OK;
+}
+
+static mosaic_status run(stack *s, mosaic_tensor *packed)
 {
     const mosaic_gemm *g = &s->whole;
     cut(s);
+    MOSAIC_TRY(pack_shared(s, packed));
+    s->tiles_m = pieces(g->m, s->tile_m);
     int64_t tasks = products(s) * s->tiles_m * s->tiles_n * s->chunks;
     if (s->chunks > 1) return run_chunked(s, tasks);
-    int64_t flops = 2 * shorter(TILE_M, g->m) * shorter(TILE_N, g->n) * (g->k + 1);
+    int64_t flops = 2 * shorter(s->tile_m, g->m) * shorter(TILE_N, g->n) * (g->k + 1);
     mosaic_parallel(tasks, pieces(TASK_FLOPS, flops), run_tasks, s);
     return MOSAIC_OK;
 }
 
-/* Room for the copies of operands that gemm cannot take as they are. */
+/* Room for the copies of operands that gemm cannot take as they are, or takes faster. */
 typedef struct {
-    mosaic_tensor c, a, b, bias;
+    mosaic_tensor c, a, b, bias, packed;
 } copies;
 
 static mosaic_status multiply(copies *room, const mosaic_tensor *out, mosaic_tensor a,
@@ -245,7 +263,7 @@ static mosaic_status multiply(copies *room, const mosaic_tensor *out, mosaic_ten
         MOSAIC_TRY(mosaic_cpu_copy(&room->bias, bias));
         s.whole.bias = mosaic_data(&room->bias);
     }
-    MOSAIC_TRY(run(&s));
+    MOSAIC_TRY(run(&s, &room->packed));
     return direct ? MOSAIC_OK : mosaic_cpu_copy(out, &c);
 }
 
@@ -258,5 +276,6 @@ mosaic_status mosaic_cpu_matmul(const mosaic_tensor *out, const mosaic_tensor *a
     mosaic_tensor_clear(&room.a);
     mosaic_tensor_clear(&room.b);
     mosaic_tensor_clear(&room.bias);
+    mosaic_tensor_clear(&room.packed);
     return status;
 }

@@ -65,7 +65,7 @@ describe("matmul", function()
 
   it("multiplies f32 matrices as layers do, with edges of every kind", function()
     for _, size in ipairs { { 64, 16, 32 }, { 67, 400, 37 }, { 131, 33, 49 }, { 97, 20, 100 },
-      { 200, 96, 48 } } do
+      { 200, 96, 48 }, { 400, 500, 64 }, { 70, 300, 96 } } do
       local m, k, n = unpack(size)
       local a, w = fill({ m, k }, { dtype = "f32" }), fill({ n, k }, { dtype = "f32", seed = 1 })
       local b = fill({ n }, { dtype = "f32", seed = 2 })
@@ -73,10 +73,13 @@ describe("matmul", function()
       close(a:matmul(w:t()), want, 2e-6)
       close(a:matmul(w:t():contiguous()), want, 2e-6)
       close(a:t():contiguous():t():matmul(w:t()), want, 2e-6)
+      close(a:t():contiguous():t():matmul(w:t():contiguous()), want, 2e-6)
       close(a:t():contiguous():t():linear(w, b),
         (mosaic.tensor(want, { dtype = "f64" }) + b:to "f64"):tolist(), 2e-6)
       local wide = fill({ m, 2 * k }, { dtype = "f32", seed = 3 })
       close(wide:slice(2, k + 1, 2 * k):linear(w), product(wide:slice(2, k + 1, 2 * k), w:t()), 2e-6)
+      local apart = fill({ m, 2, k }, { dtype = "f32", seed = 4 }):transpose(1, 2)
+      close(apart:linear(w)[2], product(apart[2], w:t()), 2e-6)
     end
   end)
 
