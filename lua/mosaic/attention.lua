@@ -41,6 +41,7 @@ local Function = require "mosaic.autograd.function"
 local masks = require "mosaic.mask"
 local numbers = require "mosaic.numbers"
 local program = require "mosaic.program"
+local tape = require "mosaic.autograd.tape"
 local Tensor = require "mosaic.tensor"
 local work = require "mosaic.work"
 
@@ -50,7 +51,7 @@ local OPTIONS = {
   "scale", "mask", "q_positions", "k_positions", "dropout", "head_from", "batch_from", "batch_total",
 }
 local FORWARD_OPTIONS = { "out", "lse", unpack(OPTIONS) }
-local BACKWARD_OPTIONS = { "into", "bias_gradient", unpack(OPTIONS) }
+local BACKWARD_OPTIONS = { "into", "places", "bias_gradient", unpack(OPTIONS) }
 
 local function expect_tensors(where, names, ...)
   for i, name in ipairs(names) do
@@ -102,12 +103,12 @@ local function compile(where, q, options)
   return c
 end
 
+local function result_dtype(t) return t.dtype == "f64" and "f64" or "f32" end
+
 --- A result for operand t, laid out in memory as t is: a view of a layer's projection gets a result
 -- that the same views lead back from.
 local function result_like(t)
-  return Tensor.empty_in_order(t.shape, t:memory_order(), {
-    dtype = t.dtype == "f64" and "f64" or "f32", device = t.device,
-  })
+  return Tensor.empty_in_order(t.shape, t:memory_order(), { dtype = result_dtype(t), device = t.device })
 end
 
 --- out, lse; written into options.out and options.lse (any strides) where they are given.
@@ -135,13 +136,17 @@ function attention.delta(dout, out, dlse)
 end
 
 --- dq, dk, dv (and dbias with bias_gradient) of these keys, given the final lse and delta.
--- options.into = { dq, dk, dv, dbias } adds to those tensors instead of making new ones.
+-- options.into = { dq, dk, dv, dbias } adds to those tensors instead of making new ones; options.places =
+-- { dq, dk, dv } writes to those that are given.
 function attention.backward(dout, lse, delta, q, k, v, options)
   local where = "attention.backward"
   options = check.options(where, options or {}, BACKWARD_OPTIONS)
   expect_tensors(where, { "dout", "lse", "delta", "q", "k", "v" }, dout, lse, delta, q, k, v)
   local c = compile(where, q, options)
-  local g = options.into or { result_like(q), result_like(k), result_like(v) }
+  local places = options.places or {}
+  local g = options.into or {
+    places[1] or result_like(q), places[2] or result_like(k), places[3] or result_like(v),
+  }
   expect_tensors(where, { "into[1]", "into[2]", "into[3]" }, g[1], g[2], g[3])
   local dbias = options.bias_gradient and (g[4] and g[4].c or Tensor.blank()) or nil
   check.call("mosaic_attention_backward", g[1].c, g[2].c, g[3].c, dbias,
@@ -161,6 +166,16 @@ local function zeros_like(t)
   return create.zeros { dtype = t.dtype, device = t.device, unpack(t.shape) }
 end
 
+--- Where the gradients of q, k and v may be written; not twice where two are one tensor.
+local function places_of(ctx)
+  local edges, places = ctx.node.inputs, {}
+  for i, t in ipairs { ctx.q, ctx.k, ctx.v } do
+    local again = edges[i] == edges[i - 1] or edges[i] == edges[i - 2]
+    places[i] = not again and tape.place(edges[i], result_dtype(t)) or nil
+  end
+  return places
+end
+
 local sdpa = Function("sdpa", {
   forward = function(ctx, q, k, v, _, options)
     ctx.options = options
@@ -175,7 +190,7 @@ local sdpa = Function("sdpa", {
   backward = function(ctx, dout, dlse)
     dout = dout or zeros_like(ctx.out)
     local delta = attention.delta(dout, ctx.out, dlse)
-    ctx.options.bias_gradient = ctx.needs[4]
+    ctx.options.bias_gradient, ctx.options.places = ctx.needs[4], places_of(ctx)
     return attention.backward(dout, ctx.lse, delta, ctx.q, ctx.k, ctx.v, ctx.options)
   end,
 })

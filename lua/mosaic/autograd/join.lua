@@ -23,14 +23,26 @@ local function record_cat(out, list, axis)
   return out
 end
 
---- The gradients of the parts are written side by side, in the memory order of what was split, so that
--- what made it by views gets its gradient by views.
+--- The gradient of what was split, not written yet, and its parts: made by whoever asks first. The parts'
+-- gradients lie side by side, in the memory order of what was split, so that what made it by views gets its
+-- gradient by views.
+local function gradient_of(context)
+  if not context.gradient then
+    local whole = context.whole
+    local options = { dtype = whole.dtype, device = whole.device }
+    context.gradient = Tensor.empty_in_order(whole.shape, whole.order, options)
+    context.parts = split(context.gradient, context.sizes, context.axis)
+  end
+  return context.gradient, context.parts
+end
+
 local function split_rule(node)
-  local whole = node.context.whole
-  whole = Tensor.empty_in_order(whole.shape, whole.order, { dtype = whole.dtype, device = whole.device })
-  for i, place in ipairs(split(whole, node.context.sizes, node.context.axis)) do
+  local context = node.context
+  local whole, parts = gradient_of(context)
+  context.gradient, context.parts = nil, nil
+  for i, part in ipairs(parts) do
     local gradient = node.outputs[i].grad
-    if gradient then place:copy_(gradient) else place:fill_(0) end
+    if not gradient then part:fill_(0) elseif gradient ~= part then part:copy_(gradient) end
   end
   tape.deposit(node.inputs[1], whole)
 end
@@ -41,6 +53,10 @@ local function record_split(views, x, axis)
   local whole = { shape = x.shape, order = x:memory_order(), dtype = x.dtype, device = x.device }
   node.context = { sizes = sizes, axis = axis, whole = whole }
   tape.attach_list(node, views)
+  local context = node.context
+  for i, edge in ipairs(node.outputs) do
+    edge.place = function() return (select(2, gradient_of(context)))[i] end
+  end
   return views
 end
 

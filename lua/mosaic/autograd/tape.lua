@@ -1,7 +1,8 @@
 --- The tape: what was computed, and how a gradient flows back through it.
 --
 -- A tensor that takes part in a gradient has an `edge`, the place where its gradient arrives:
---   edge = { shape, dtype, device, leaf = tensor | nil, node = node | nil, grad = tensor | nil }
+--   edge = { shape, dtype, device, leaf = tensor | nil, node = node | nil, grad = tensor | nil,
+--            place = function | nil: see tape.place }
 -- A node is one recorded call:
 --   node = { sequence, rule, name, inputs = {edge or false, ...}, outputs = {edge, ...},
 --            [i] = argument i, out = result, ... }
@@ -118,6 +119,12 @@ function tape.deposit(edge, grad)
   if grad.dtype ~= edge.dtype then grad = grad:to(edge.dtype) end
   grad = unbroadcast(grad, edge.shape)
   edge.grad = edge.grad and edge.grad + grad or grad
+end
+
+--- A tensor of this dtype to write an edge's gradient into before it is deposited, where that saves a copy;
+-- nil: a new one does as well.
+function tape.place(edge, dtype)
+  return edge and edge.place and not edge.grad and edge.dtype == dtype and edge.place() or nil
 end
 
 --- Moves what arrived at a leaf into its .grad, which belongs to the leaf alone.
