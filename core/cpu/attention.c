@@ -149,12 +149,12 @@ typedef struct {
     const mosaic_attention_kernels *forward;
     const mosaic_attention_backward_kernels *backward;
     plan positions;
-    int64_t units, rows;         /* rows of a unit */
-    int64_t row_chunks;          /* of a unit */
-    int64_t keys, key_chunks;    /* backward: in a chunk; of a unit */
-    int64_t outer[3], shared[3]; /* (b0, b1, kv_heads): spread over threads; done in turn */
-    int64_t scratch;             /* bytes that a thread needs */
-    bool failed;                 /* to allocate them */
+    int64_t units, rows;           /* rows of a unit */
+    int64_t row_chunk, row_chunks; /* rows of a task; tasks of a unit */
+    int64_t keys, key_chunks;      /* backward: in a chunk; of a unit */
+    int64_t outer[3], shared[3];   /* (b0, b1, kv_heads): spread over threads; done in turn */
+    int64_t scratch;               /* bytes that a thread needs */
+    bool failed;                   /* to allocate them */
     mosaic_attention_work work;
     mosaic_attention_fault fault;
 } job;
@@ -189,6 +189,17 @@ static mosaic_attention_unit unit_of(const job *j, int64_t index)
                    index % size[2]);
 }
 
+/* The more rows, the less often keys are packed for them; but their queries and results have to
+ * stay in the second-level cache, and threads want several tasks each. Whole tiles on every ISA. */
+static int64_t rows_of_task(const job *j)
+{
+    enum { CACHED = 36864 /* elements */, TASKS = 3 /* of a thread */, STEP = 768 };
+    int64_t threads = mosaic_threads(), cached = CACHED / j->call->q.size[4];
+    int64_t fair = threads > 1 ? j->units * j->rows / (TASKS * threads) : cached;
+    int64_t rows = (fair < cached ? fair : cached) / STEP * STEP;
+    return rows > STEP ? rows : STEP;
+}
+
 static mosaic_status open_job(job *j, const mosaic_attention_call *call)
 {
     bool wide = call->q.dtype == MOSAIC_DTYPE_F64;
@@ -196,7 +207,8 @@ static mosaic_status open_job(job *j, const mosaic_attention_call *call)
     j->forward = wide ? &mosaic_attention_plain : mosaic_cpu()->attention;
     j->backward = wide ? &mosaic_attention_backward_plain : mosaic_cpu()->attention_backward;
     j->rows = call->q.size[2] / call->k.size[2] * call->q.size[3];
-    j->row_chunks = (j->rows + MOSAIC_ATTENTION_ROWS - 1) / MOSAIC_ATTENTION_ROWS;
+    j->row_chunk = rows_of_task(j);
+    j->row_chunks = (j->rows + j->row_chunk - 1) / j->row_chunk;
     for (int axis = 0; axis < 3; axis++) {
         bool shares = call->dbias.storage && call->dbias.stride[axis] == 0;
         j->outer[axis] = shares ? 1 : call->k.size[axis];
@@ -326,8 +338,8 @@ static void forward_chunks(void *context, int64_t from, int64_t to)
     void *scratch = take_scratch(j);
     for (int64_t i = from; scratch && i < to; i++) {
         mosaic_attention_unit u = unit_of(j, i / j->row_chunks);
-        int64_t row = folded(i % j->row_chunks, j->row_chunks) * MOSAIC_ATTENTION_ROWS;
-        j->forward->run(&u, row, end_of(row, MOSAIC_ATTENTION_ROWS, j->rows), scratch, &work);
+        int64_t row = folded(i % j->row_chunks, j->row_chunks) * j->row_chunk;
+        j->forward->run(&u, row, end_of(row, j->row_chunk, j->rows), scratch, &work);
     }
     count_work(j, &work);
     give_scratch(j, scratch);
@@ -339,7 +351,7 @@ mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call)
     job j;
     MOSAIC_TRY(open_job(&j, call));
     mosaic_attention_unit u = unit_of(&j, 0);
-    j.scratch = j.forward->scratch(&u);
+    j.scratch = j.forward->scratch(&u, end_of(0, j.row_chunk, j.rows));
     spread(&j, j.units * j.row_chunks, forward_chunks);
     return close_job(&j);
 }
@@ -399,9 +411,8 @@ static void backward_rows(void *context, int64_t from, int64_t to)
     void *scratch = take_scratch(j);
     for (int64_t i = from; scratch && i < to; i++) {
         mosaic_attention_unit u = unit_of(j, i / j->row_chunks);
-        int64_t row = folded(i % j->row_chunks, j->row_chunks) * MOSAIC_ATTENTION_ROWS;
-        backward_all_keys(j, &u, row, end_of(row, MOSAIC_ATTENTION_ROWS, j->rows), false, scratch,
-                          &again);
+        int64_t row = folded(i % j->row_chunks, j->row_chunks) * j->row_chunk;
+        backward_all_keys(j, &u, row, end_of(row, j->row_chunk, j->rows), false, scratch, &again);
     }
     give_scratch(j, scratch);
 }

@@ -139,12 +139,10 @@ static inline int64_t mosaic_attention_registers(const mosaic_attention_unit *u)
 void mosaic_attention_report(const mosaic_attention_unit *u, const mosaic_program_run *run,
                              int64_t j);
 
-enum { MOSAIC_ATTENTION_ROWS = 768 }; /* that forward gets at most; whole tiles on every ISA */
-
 /* Who does the work, and adds to `work` what it was. Rows count over the group: row r is query r %
- * nq of head r / nq. Scratch is so many bytes, 64-aligned. */
+ * nq of head r / nq. Scratch for so many rows is so many bytes, 64-aligned. */
 struct mosaic_attention_kernels {
-    int64_t (*scratch)(const mosaic_attention_unit *u);
+    int64_t (*scratch)(const mosaic_attention_unit *u, int64_t rows);
     void (*run)(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch,
                 mosaic_attention_work *work);
 };

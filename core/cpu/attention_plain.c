@@ -214,6 +214,12 @@ static void backward(const mosaic_attention_unit *u, const mosaic_attention_part
     work->computed += w.pairs;
 }
 
-const mosaic_attention_kernels mosaic_attention_plain = {scratch_bytes, forward};
+static int64_t forward_scratch_bytes(const mosaic_attention_unit *u, int64_t rows)
+{
+    (void)rows;
+    return scratch_bytes(u);
+}
+
+const mosaic_attention_kernels mosaic_attention_plain = {forward_scratch_bytes, forward};
 const mosaic_attention_backward_kernels mosaic_attention_backward_plain = {all_keys, scratch_bytes,
                                                                            backward};

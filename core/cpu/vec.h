@@ -19,7 +19,16 @@ VEC_INLINE vec vec_load(const float *p) { return _mm512_load_ps(p); }
 VEC_INLINE void vec_store(float *p, vec x) { _mm512_store_ps(p, x); }
 VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 VEC_INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
-VEC_INLINE vec vec_round(vec x) { return _mm512_roundscale_ps(x, 8); }
+/* x - floor(x) */
+VEC_INLINE vec vec_fraction(vec x) { return _mm512_reduce_ps(x, 9); }
+/* From here to vec_unflush results that would be subnormal are 0. */
+VEC_INLINE unsigned vec_flush(void)
+{
+    unsigned saved = _mm_getcsr();
+    _mm_setcsr(saved | _MM_FLUSH_ZERO_ON);
+    return saved;
+}
+VEC_INLINE void vec_unflush(unsigned saved) { _mm_setcsr(saved); }
 /* The low halves of x factor, and the high ones. */
 typedef uint32_t vec_words __attribute__((vector_size(64)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
@@ -29,11 +38,8 @@ VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
     *high = (vec_words)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
     return (vec_words)_mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
 }
-/* p 2^n where x >= -126 or NaN, else 0 */
-VEC_INLINE vec vec_scale(vec p, vec n, vec x)
-{
-    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, vec_set(-126), _CMP_NLT_UQ), p, n);
-}
+/* p 2^floor(x); below -126 subnormal or, where those are flushed, 0 */
+VEC_INLINE vec vec_scale(vec p, vec x) { return _mm512_scalef_ps(p, x); }
 
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
@@ -45,7 +51,7 @@ VEC_INLINE vec vec_load(const float *p) { return _mm256_load_ps(p); }
 VEC_INLINE void vec_store(float *p, vec x) { _mm256_store_ps(p, x); }
 VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 VEC_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
-VEC_INLINE vec vec_round(vec x) { return _mm256_round_ps(x, 8); }
+VEC_INLINE vec vec_fraction(vec x) { return x - _mm256_floor_ps(x); }
 typedef uint32_t vec_words __attribute__((vector_size(32)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
 {
@@ -54,9 +60,9 @@ VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
     *high = (vec_words)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
     return (vec_words)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
 }
-VEC_INLINE vec vec_scale(vec p, vec n, vec x)
+VEC_INLINE vec vec_scale(vec p, vec x)
 {
-    __m256i exponent = _mm256_cvtps_epi32(_mm256_min_ps(vec_set(128), n));
+    __m256i exponent = _mm256_cvtps_epi32(_mm256_min_ps(vec_set(128), _mm256_floor_ps(x)));
     exponent = _mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23);
     vec scaled = p * _mm256_castsi256_ps(exponent);
     return _mm256_and_ps(scaled, _mm256_cmp_ps(x, vec_set(-126), _CMP_NLT_UQ));
@@ -76,11 +82,12 @@ VEC_INLINE vec vec_pick(vec_bits mask, vec a, vec b)
     return (vec)((mask & (vec_bits)a) | (~mask & (vec_bits)b));
 }
 VEC_INLINE vec vec_max(vec a, vec b) { return vec_pick(a > b, a, b); }
-VEC_INLINE vec vec_round(vec x) /* |x| < 2^22 */
+VEC_INLINE vec vec_floor(vec x) /* |x| < 2^22 */
 {
-    vec magic = vec_set(0x1.8p23f);
-    return x + magic - magic;
+    vec magic = vec_set(0x1.8p23f), near = x + magic - magic;
+    return near - vec_pick(near > x, vec_set(1), vec_set(0));
 }
+VEC_INLINE vec vec_fraction(vec x) { return x - vec_floor(x); }
 typedef uint32_t vec_words __attribute__((vector_size(16)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
 {
@@ -89,25 +96,31 @@ VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
     *high = __builtin_convertvector(product >> 32, vec_words);
     return x * factor;
 }
-VEC_INLINE vec vec_scale(vec p, vec n, vec x)
+VEC_INLINE vec vec_scale(vec p, vec x)
 {
+    vec n = vec_floor(x);
     vec clamped = vec_pick(n > -127, vec_pick(n < 128, n, vec_set(128)), vec_set(-127));
     vec_bits exponent = (__builtin_convertvector(clamped, vec_bits) + 127) << 23;
     return (vec)((vec_bits)(p * (vec)exponent) & ~(x < -126));
 }
 #endif
 
-/* 2^x to 1e-7 of its value; 2^0 is 1, what is below 2^-126 is 0, a NaN stays one. */
+#if !defined(__AVX512F__) /* vec_scale flushes by itself */
+VEC_INLINE unsigned vec_flush(void) { return 0; }
+VEC_INLINE void vec_unflush(unsigned saved) { (void)saved; }
+#endif
+
+/* 2^x to 1.4e-7 of its value; 2^0 is 1, a NaN stays one; below 2^-126 as vec_scale has it. By the
+ * fraction above the floor, since that is what scaling takes from x itself. */
 VEC_INLINE vec vec_exp2(vec x)
 {
-    vec n = vec_round(x), f = x - n;
-    vec p = vec_set(1.326473883e-3f);
-    p = vec_fma(p, f, vec_set(9.671516688e-3f));
-    p = vec_fma(p, f, vec_set(5.550733753e-2f));
-    p = vec_fma(p, f, vec_set(2.402224202e-1f));
-    p = vec_fma(p, f, vec_set(6.931469776e-1f));
+    vec f = vec_fraction(x);
+    vec p = vec_fma(vec_set(1.8669525e-3f), f, vec_set(9.017481e-3f));
+    p = vec_fma(p, f, vec_set(5.5799514e-2f));
+    p = vec_fma(p, f, vec_set(2.401646e-1f));
+    p = vec_fma(p, f, vec_set(6.931513e-1f));
     p = vec_fma(p, f, vec_set(1));
-    return vec_scale(p, n, x);
+    return vec_scale(p, x);
 }
 
 /* log2 x as a whole number *n and a rest in [-1/2, 1/2], for x in [2^-126, 2^128) and NaN. With

@@ -11,13 +11,13 @@ typedef struct {
     int vectors;
     limits limits;
     float *q, *out;   /* (d, width), (round_up(d, STEP), width) */
-    float *top, *sum; /* (width): largest score, sum of the exponentials below it */
+    float *top, *sum; /* (width): largest score, sum of the weights: 2^(score base - top base) */
 } tile;
 
 typedef struct {
     tile *tiles;
     int64_t count;
-    float base;           /* of the exponential, log2: unit * log2 e */
+    scaling scaling;
     float *k, *v;         /* of a block */
     float *scores, *mask; /* (BLOCK, TILE) */
     float *factors;       /* of dropout, likewise; NULL without */
@@ -28,8 +28,7 @@ typedef struct {
 /* Cuts rows from..to - 1 into tiles; with scratch NULL only the end of what is taken counts. */
 static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t to, char **scratch)
 {
-    workspace w = {.count = (to - from + TILE - 1) / TILE,
-                   .base = (float)(scaling_of(u->scale).unit * LOG2E)};
+    workspace w = {.count = (to - from + TILE - 1) / TILE, .scaling = scaling_of(u->scale)};
     bool measuring = !*scratch;
     int64_t channels = round_up(u->d, STEP);
     w.tiles = take(scratch, w.count, sizeof(tile));
@@ -52,10 +51,10 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t t
     return w;
 }
 
-static int64_t scratch_bytes(const mosaic_attention_unit *u)
+static int64_t scratch_bytes(const mosaic_attention_unit *u, int64_t rows)
 {
     char *end = NULL;
-    lay_out(u, 0, min_i64(MOSAIC_ATTENTION_ROWS, u->group * u->nq), &end);
+    lay_out(u, 0, rows, &end);
     return (int64_t)(uintptr_t)end;
 }
 
@@ -72,6 +71,14 @@ static void open_tile(const mosaic_attention_unit *u, tile *t)
     }
 }
 
+/* top <- the largest of it and `keys` rows of scores */
+VEC_INLINE void raise(int vectors, const float *scores, vec *top, int64_t keys)
+{
+    for (int64_t j = 0; j < keys; j++, scores += vectors * VEC_LANES)
+        for (int w = 0; w < vectors; w++)
+            top[w] = vec_max(vec_load(scores + w * VEC_LANES), top[w]);
+}
+
 /* scores (keys, width) = K q + mask; raises top to the largest. */
 VEC_INLINE void make_scores(int vectors, float *scores, vec *top, const float *k, const float *q,
                             const float *mask, int64_t keys, int64_t d)
@@ -81,26 +88,27 @@ VEC_INLINE void make_scores(int vectors, float *scores, vec *top, const float *k
         sums s;
         sums_clear(vectors, s);
         multiply(vectors, s, k + j * d, 1, STEP, q, width, d);
-        for (int r = 0; mask && r < STEP; r++)
-            for (int w = 0; w < vectors; w++)
-                s[r][w] += vec_load(mask + (j + r) * width + w * VEC_LANES);
+        if (mask) sums_add(vectors, s, mask + j * width, width);
         sums_store(vectors, s, scores, width);
-        for (int r = 0; r < min_i64(STEP, keys - j); r++)
-            for (int w = 0; w < vectors; w++)
-                top[w] = vec_max(vec_load(scores + r * width + w * VEC_LANES), top[w]);
+        if (keys - j >= STEP)
+            sums_raise(vectors, s, top);
+        else
+            raise(vectors, scores, top, keys - j);
     }
 }
 
-/* scores <- 2^((score - top) base); adds them up. */
-VEC_INLINE void make_weights(int vectors, float *scores, const vec *top, vec base, vec *sum,
+/* scores <- 2^(score base - reference); adds them up. */
+VEC_INLINE void make_weights(int vectors, float *scores, const vec *reference, vec base, vec *sum,
                              int64_t keys)
 {
+    unsigned saved = vec_flush();
     for (int64_t j = 0; j < keys; j++)
         for (int w = 0; w < vectors; w++, scores += VEC_LANES) {
-            vec p = vec_exp2((vec_load(scores) - top[w]) * base);
+            vec p = vec_exp2(vec_fma(vec_load(scores), base, -reference[w]));
             vec_store(scores, p);
             sum[w] += p;
         }
+    vec_unflush(saved);
 }
 
 /* out (d, width) <- factor out + V^T weights */
@@ -125,9 +133,7 @@ VEC_INLINE void make_new_scores(int vectors, const mosaic_attention_unit *u, con
     const int64_t width = vectors * VEC_LANES, keys = s->to - s->from;
     rescore(u, t->first, t->rows, s->from, keys, w->scores, NULL, width, w->registers);
     for (int i = 0; i < vectors; i++) top[i] = vec_load(t->top + i * VEC_LANES);
-    for (int64_t j = 0; j < keys; j++)
-        for (int i = 0; i < vectors; i++)
-            top[i] = vec_max(vec_load(w->scores + j * width + i * VEC_LANES), top[i]);
+    raise(vectors, w->scores, top, keys);
 }
 
 /* The tile against the keys of s, which start `key` keys into the packed block. */
@@ -136,19 +142,17 @@ VEC_INLINE void attend_vectors(int vectors, const mosaic_attention_unit *u, cons
 {
     const int64_t keys = s->to - s->from, d = u->d;
     const float *mask = s->hides || s->adds ? w->mask : NULL;
-    const vec base = vec_set(w->base);
-    vec top[VECTORS], sum[VECTORS], factor[VECTORS];
-    for (int i = 0; i < vectors; i++) {
-        factor[i] = top[i] = vec_load(t->top + i * VEC_LANES);
-        sum[i] = vec_load(t->sum + i * VEC_LANES);
-    }
+    const vec base = vec_set(w->scaling.base);
+    vec top[VECTORS], reference[VECTORS], factor[VECTORS], sum[VECTORS];
+    for (int i = 0; i < vectors; i++) top[i] = vec_load(t->top + i * VEC_LANES);
     make_scores(vectors, w->scores, top, w->k + key * d, t->q, mask, keys, d);
     if (u->score) make_new_scores(vectors, u, w, t, s, top);
     for (int i = 0; i < vectors; i++) {
-        factor[i] = vec_exp2((factor[i] - top[i]) * base);
-        sum[i] *= factor[i];
+        reference[i] = top[i] * base;
+        factor[i] = vec_exp2(vec_load(t->top + i * VEC_LANES) * base - reference[i]);
+        sum[i] = vec_load(t->sum + i * VEC_LANES) * factor[i];
     }
-    make_weights(vectors, w->scores, top, base, sum, keys);
+    make_weights(vectors, w->scores, reference, base, sum, keys);
     if (w->factors) apply_factors(vectors, w->scores, w->factors, vectors * VEC_LANES, keys);
     add_values(vectors, t->out, factor, w->v + key * STEP, w->scores, keys, d);
     for (int i = 0; i < vectors; i++) {
@@ -204,7 +208,7 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
 static void close_tile(const mosaic_attention_unit *u, tile *t)
 {
     const int64_t width = t->vectors * VEC_LANES, d = u->d;
-    const double unit = scaling_of(u->scale).unit;
+    const scaling s = scaling_of(u->scale);
     float whole[TILE] __attribute__((aligned(64))) = {0};
     float rest[TILE] __attribute__((aligned(64))) = {0};
     for (int64_t i = 0; i < width; i += VEC_LANES) {
@@ -221,7 +225,8 @@ static void close_tile(const mosaic_attention_unit *u, tile *t)
     for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p)) {
         double *lse = (double *)(void *)u->lse.data + mosaic_rows_at(&u->lse, p.head, p.query, 0);
         double log_sum = ((double)whole[lane] + (double)rest[lane]) * LN2;
-        *lse = t->sum[lane] == 0 ? -INFINITY : (double)t->top[lane] * unit + log_sum;
+        double reference = (double)(t->top[lane] * s.base);
+        *lse = t->sum[lane] == 0 ? -INFINITY : natural_of(s, reference) + log_sum;
     }
 }
 
@@ -234,7 +239,8 @@ static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, vo
     limits l = limits_of(u, from, to - from);
     extent e = extent_of(u, 0, u->nk);
     span keys = visible(u, &l, &e, 0, u->nk);
-    for (int64_t j = keys.from; j < keys.to; j += BLOCK)
+    /* blocks are the same however rows are cut */
+    for (int64_t j = keys.from / BLOCK * BLOCK; j < keys.to; j += BLOCK)
         work_block(u, &w, j, min_i64(j + BLOCK, keys.to), work);
     for (int64_t i = 0; i < w.count; i++) close_tile(u, &w.tiles[i]);
 }

@@ -19,13 +19,13 @@ typedef struct {
     float *q, *dout;           /* (d, width), q times the power of two in scale */
     float *q_rows, *dout_rows; /* (TILE, lanes of d) */
     float *dq;                 /* (round_up(d, STEP), width) */
-    float *lse, *lse_rest;     /* (width): in units of scores, and what f32 leaves of it */
+    float *lse, *lse_rest;     /* (width): in powers of two, and what f32 leaves of it */
     float *delta;              /* (width) */
 } tile;
 
 typedef struct {
-    int64_t keys, columns;         /* of the chunk; round_up(d, VEC_LANES) */
-    float base;                    /* of the exponential, log2: unit * log2 e */
+    int64_t keys, columns; /* of the chunk; round_up(d, VEC_LANES) */
+    scaling scaling;
     float *k, *v;                  /* (keys/STEP, d, STEP) */
     float *k_channels;             /* (d/STEP, keys, STEP) */
     float *dk, *dv;                /* (keys, columns) */
@@ -47,7 +47,7 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **sc
 {
     workspace w = {.keys = round_up(keys, BLOCK),
                    .columns = round_up(u->d, VEC_LANES),
-                   .base = (float)(scaling_of(u->scale).unit * LOG2E)};
+                   .scaling = scaling_of(u->scale)};
     int64_t channels = round_up(u->d, STEP);
     w.k = take(scratch, w.keys * u->d, 4);
     w.v = take(scratch, w.keys * u->d, 4);
@@ -103,14 +103,15 @@ VEC_INLINE void make_products(int vectors, const workspace *w, int64_t key, int6
 /* weights <- p, slant <- ds; 0 in what fills up the last STEP, which may be keys of other tiles. */
 VEC_INLINE void make_slants(int vectors, const workspace *w, int64_t keys)
 {
-    const vec base = vec_set(w->base);
+    const vec base = vec_set(w->scaling.base);
+    unsigned saved = vec_flush();
     for (int i = 0; i < vectors; i++) {
         vec lse = vec_load(w->tile.lse + i * VEC_LANES);
         vec lse_rest = vec_load(w->tile.lse_rest + i * VEC_LANES);
         vec delta = vec_load(w->tile.delta + i * VEC_LANES);
         float *weight = w->weights + i * VEC_LANES, *slant = w->slant + i * VEC_LANES;
         for (int64_t j = 0; j < keys; j++, weight += TILE, slant += TILE) {
-            vec p = vec_exp2((vec_load(weight) - lse - lse_rest) * base);
+            vec p = vec_exp2(vec_fma(vec_load(weight), base, -lse) - lse_rest);
             vec_store(weight, p);
             vec_store(slant, p * (vec_load(slant) - delta));
         }
@@ -119,6 +120,7 @@ VEC_INLINE void make_slants(int vectors, const workspace *w, int64_t keys)
             vec_store(slant, vec_set(0));
         }
     }
+    vec_unflush(saved);
 }
 
 /* dq (d, width) += K^T ds */
@@ -236,7 +238,7 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
     scale_vectors(t->q, u->d * t->vectors, vec_set(scaling_of(u->scale).power));
     pack_lanes(t->dout, width, u, &u->dout, first, rows);
     for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->dq[i] = 0;
-    double unit = scaling_of(u->scale).unit;
+    const double per_power = natural_of(scaling_of(u->scale), 1);
     place p = place_of(u, first);
     for (int64_t lane = 0; lane < width; lane++) {
         t->lse[lane] = INFINITY; /* where no key is seen every p is 0 */
@@ -244,7 +246,7 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
         if (lane >= rows) continue;
         const double *lse = (const double *)(const void *)u->lse.data;
         const float *delta = (const float *)(const void *)u->delta.data;
-        double exact = lse[mosaic_rows_at(&u->lse, p.head, p.query, 0)] / unit;
+        double exact = lse[mosaic_rows_at(&u->lse, p.head, p.query, 0)] / per_power;
         if (exact != -INFINITY) {
             t->lse[lane] = (float)exact;
             t->lse_rest[lane] = (float)(exact - (double)t->lse[lane]);

@@ -32,19 +32,28 @@ static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* scale = power * unit: q is multiplied by the power of two, exactly, and scores are kept in units
- * of `unit`, 1/2 <= unit < 1, until something has been subtracted from them. Scaled by all of scale
- * and log2 e at once, a score of 100 would lose up to half a bit of its natural precision. */
+ * of `unit`; a weight is 2^(score base - reference) with base = unit log2 e, 1/2 <= base < 1, in
+ * one rounding. Scaled by all of scale and log2 e before, a score of 100 would lose up to half a
+ * bit of its natural precision. */
 typedef struct {
-    float power;
+    float power, base;
     double unit;
 } scaling;
 
 static inline scaling scaling_of(double scale)
 {
     int exponent;
-    double unit = frexp(fabs(scale), &exponent);
-    if (unit == 0) return (scaling){0, 1};
-    return (scaling){(float)ldexp(scale < 0 ? -1 : 1, exponent), unit};
+    double base = frexp(fabs(scale) * LOG2E, &exponent);
+    if (base == 0) return (scaling){0, 1, LN2};
+    return (scaling){(float)ldexp(scale < 0 ? -1 : 1, exponent), (float)base,
+                     ldexp(fabs(scale), -exponent)};
+}
+
+/* What a reference in powers of two is in natural logarithms: base is rounded to f32, and all that
+ * is compared with the same reference was. */
+static inline double natural_of(scaling s, double reference)
+{
+    return reference * s.unit / (double)s.base;
 }
 
 /* ---- the one inner loop --------------------------------------------------------------------- */
@@ -82,6 +91,19 @@ VEC_INLINE void sums_store(int vectors, sums sum, float *to, int64_t row)
 {
     for (int r = 0; r < STEP; r++)
         for (int w = 0; w < vectors; w++) vec_store(to + r * row + w * VEC_LANES, sum[r][w]);
+}
+
+VEC_INLINE void sums_add(int vectors, sums sum, const float *from, int64_t row)
+{
+    for (int r = 0; r < STEP; r++)
+        for (int w = 0; w < vectors; w++) sum[r][w] += vec_load(from + r * row + w * VEC_LANES);
+}
+
+/* most <- the largest of it and each row */
+VEC_INLINE void sums_raise(int vectors, sums sum, vec *most)
+{
+    for (int r = 0; r < STEP; r++)
+        for (int w = 0; w < vectors; w++) most[w] = vec_max(sum[r][w], most[w]);
 }
 
 /* ---- scratch -------------------------------------------------------------------------------- */
