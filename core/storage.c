@@ -1,11 +1,13 @@
 /* storage.c - counted blocks, and the account of how much they hold. */
 #include "storage.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int64_t live_bytes; /* on all devices */
+#include "lock.h"
+
+static mosaic_lock lock;
+static mosaic_storage *spare; /* released ones, linked by `data`: a tensor costs no malloc */
+static int64_t live_bytes;    /* on all devices */
 static struct {
     int64_t live, peak;
 } shares[MOSAIC_MEMORY_ACCOUNTS]; /* of the accounts within the process */
@@ -27,10 +29,10 @@ int64_t mosaic_memory_live(void) { return __atomic_load_n(&live_bytes, __ATOMIC_
 
 static mosaic_memory_stats read_memory(const mosaic_device *device)
 {
-    pthread_mutex_lock(&lock);
+    mosaic_lock_take(&lock);
     memory_limit(device);
     mosaic_memory_stats stats = *device->memory;
-    pthread_mutex_unlock(&lock);
+    mosaic_lock_give(&lock);
     stats.cached_bytes = device->cached(device);
     stats.free_bytes = device->available(device);
     return stats;
@@ -48,15 +50,23 @@ void mosaic_memory_trim(void)
 {
     const mosaic_device *device;
     for (int i = 0; (device = mosaic_device_at(i)); i++) device->trim(device);
+    mosaic_lock_take(&lock);
+    mosaic_storage *s = spare;
+    spare = NULL;
+    mosaic_lock_give(&lock);
+    for (mosaic_storage *next; s; s = next) {
+        next = s->data;
+        free(s);
+    }
 }
 
 mosaic_status mosaic_memory_reset_peak(const char *device)
 {
     const mosaic_device *found;
     MOSAIC_TRY(mosaic_device_find(&found, device));
-    pthread_mutex_lock(&lock);
+    mosaic_lock_take(&lock);
     found->memory->peak_bytes = found->memory->live_bytes;
-    pthread_mutex_unlock(&lock);
+    mosaic_lock_give(&lock);
     return MOSAIC_OK;
 }
 
@@ -66,9 +76,9 @@ mosaic_status mosaic_memory_set_limit(int64_t bytes, const char *device)
     MOSAIC_TRY(mosaic_device_find(&found, device));
     MOSAIC_REQUIRE(bytes > 0, "memory limit: expected a positive number of bytes, got %lld",
                    (long long)bytes);
-    pthread_mutex_lock(&lock);
+    mosaic_lock_take(&lock);
     found->memory->limit_bytes = bytes;
-    pthread_mutex_unlock(&lock);
+    mosaic_lock_give(&lock);
     return MOSAIC_OK;
 }
 
@@ -95,10 +105,10 @@ int64_t mosaic_memory_account_peak(int number)
 
 void mosaic_memory_account_reset_peak(int number)
 {
-    pthread_mutex_lock(&lock);
+    mosaic_lock_take(&lock);
     shares[mosaic_memory_known_account(number)].peak =
         shares[mosaic_memory_known_account(number)].live;
-    pthread_mutex_unlock(&lock);
+    mosaic_lock_give(&lock);
 }
 
 /* bytes may be negative; the lock is held. */
@@ -106,31 +116,37 @@ static void charge(mosaic_memory_stats *m, int number, int64_t bytes)
 {
     m->live_bytes += bytes;
     if (m->live_bytes > m->peak_bytes) m->peak_bytes = m->live_bytes;
-    __atomic_add_fetch(&live_bytes, bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&live_bytes, live_bytes + bytes, __ATOMIC_RELAXED); /* read without the lock */
     shares[number].live += bytes;
     if (shares[number].live > shares[number].peak) shares[number].peak = shares[number].live;
 }
 
 /* ---- storages ------------------------------------------------------------------------------- */
 
-/* Books bytes as live unless that would exceed the limit. */
-static bool book(const mosaic_device *device, int64_t bytes)
+/* Books bytes as live unless that would exceed the limit; *s is a spare storage or NULL. */
+static bool book(mosaic_storage **s, const mosaic_device *device, int64_t bytes)
 {
-    pthread_mutex_lock(&lock);
+    mosaic_lock_take(&lock);
     bool fits = bytes <= memory_limit(device) - device->memory->live_bytes;
     if (fits) {
         charge(device->memory, open_account, bytes);
         device->memory->allocations++;
+        *s = spare;
+        if (spare) spare = spare->data;
     }
-    pthread_mutex_unlock(&lock);
+    mosaic_lock_give(&lock);
     return fits;
 }
 
-static void unbook(const mosaic_device *device, int number, int64_t bytes)
+static void unbook(mosaic_storage *s, const mosaic_device *device, int number, int64_t bytes)
 {
-    pthread_mutex_lock(&lock);
+    mosaic_lock_take(&lock);
     charge(device->memory, number, -bytes);
-    pthread_mutex_unlock(&lock);
+    if (s) {
+        s->data = spare;
+        spare = s;
+    }
+    mosaic_lock_give(&lock);
 }
 
 static mosaic_status out_of_memory(int64_t bytes, const mosaic_device *device)
@@ -147,12 +163,12 @@ static mosaic_status out_of_memory(int64_t bytes, const mosaic_device *device)
 mosaic_status mosaic_storage_new(mosaic_storage **storage, int64_t bytes,
                                  const mosaic_device *device)
 {
-    if (!book(device, bytes)) return out_of_memory(bytes, device);
-    mosaic_storage *s = malloc(sizeof *s);
+    mosaic_storage *s;
+    if (!book(&s, device, bytes)) return out_of_memory(bytes, device);
+    if (!s) s = malloc(sizeof *s);
     void *data = s ? device->allocate(device, bytes) : NULL;
     if (!data) {
-        free(s);
-        unbook(device, open_account, bytes);
+        unbook(s, device, open_account, bytes);
         return out_of_memory(bytes, device);
     }
     *s = (mosaic_storage){data, bytes, device, 1, 0, open_account};
@@ -168,8 +184,9 @@ mosaic_storage *mosaic_storage_retain(mosaic_storage *s)
 
 void mosaic_storage_release(mosaic_storage *s)
 {
-    if (!s || __atomic_sub_fetch(&s->references, 1, __ATOMIC_ACQ_REL)) return;
+    if (!s) return;
+    bool last = __atomic_load_n(&s->references, __ATOMIC_ACQUIRE) == 1; /* nobody else can retain */
+    if (!last && __atomic_sub_fetch(&s->references, 1, __ATOMIC_ACQ_REL)) return;
     s->device->release(s->device, s->data, s->bytes);
-    unbook(s->device, s->account, s->bytes);
-    free(s);
+    unbook(s, s->device, s->account, s->bytes);
 }

@@ -50,7 +50,11 @@ const char *mosaic_tensor_describe(const mosaic_tensor *a)
     return text;
 }
 
-int64_t mosaic_tensor_writes(const mosaic_tensor *a) { return a->storage->writes; }
+/* -1: it holds nothing any more. */
+int64_t mosaic_tensor_writes(const mosaic_tensor *a)
+{
+    return a->storage ? a->storage->writes : -1;
+}
 void mosaic_tensor_note_write(const mosaic_tensor *a) { a->storage->writes++; }
 
 /* ---- making --------------------------------------------------------------------------------- */

@@ -9,8 +9,9 @@
 
 enum {
     OPERANDS = 4,
-    BLOCK = 512, /* elements staged at a time */
-    SHORT = 48,  /* rows below this many elements are packed into blocks */
+    BLOCK = 512,  /* elements staged at a time */
+    SMALL = 4096, /* elements that one thread takes */
+    SHORT = 48,   /* rows below this many elements are packed into blocks */
 };
 
 typedef struct {
@@ -139,6 +140,24 @@ static bool gives_truth(const mosaic_elementwise *call)
            (call->family == MOSAIC_BINARY && call->op >= MOSAIC_BINARY_EQ);
 }
 
+/* Runs a call of few elements that lie as the kernel wants them; false: not such a call. (The
+ * general way costs 150 ns before the kernel sees an element.) */
+static bool run_small(map *m, const mosaic_tensor *const *operands)
+{
+    int64_t count = mosaic_tensor_numel(operands[0]), step[OPERANDS];
+    void *at[OPERANDS];
+    if (count > SMALL) return false;
+    for (int i = 0, t = 0; i < m->operands; i++) {
+        bool constant = m->constant && i == m->constant;
+        if (!constant && (m->have[i] != m->want[i] || !mosaic_tensor_is_contiguous(operands[t])))
+            return false;
+        step[i] = !constant;
+        at[i] = constant ? m->cell : mosaic_data(operands[t++]);
+    }
+    m->kernel(count, at[0], (const void *const *)at + 1, step + 1, m->param);
+    return true;
+}
+
 mosaic_status mosaic_cpu_elementwise(const mosaic_tensor *out, const mosaic_elementwise *call)
 {
     map m = {.kernel = find_kernel(call),
@@ -162,6 +181,6 @@ mosaic_status mosaic_cpu_elementwise(const mosaic_tensor *out, const mosaic_elem
         else
             m.constant = i, mosaic_element_write(m.cell, 0, (int)call->compute, call->value);
     }
-    mosaic_loop_rows(in_loop, operands, run_map, &m);
+    if (!run_small(&m, operands)) mosaic_loop_rows(in_loop, operands, run_map, &m);
     return MOSAIC_OK;
 }

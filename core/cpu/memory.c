@@ -3,11 +3,12 @@
  * Fresh pages cost more than most elementwise operations on them (0.25 us per 4 KiB page), and
  * aligned_alloc more than a small operation, so freed blocks wait in one list per size class, four
  * classes per power of two. */
-#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../lock.h"
 #include "cpu.h"
 
 enum { CLASS_COUNT = 256, ALIGNMENT = 64, HUGE_PAGE = 1 << 21 };
@@ -16,16 +17,15 @@ typedef struct block {
     struct block *next;
 } block;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static mosaic_lock lock;
 static block *cache[CLASS_COUNT];
 static int64_t cached_bytes;
 
 /* Rounds bytes up to its class's size, at most 25 % more, and returns the class. */
 static int size_class(int64_t *bytes)
 {
-    int64_t base = ALIGNMENT;
-    int power = 0;
-    while (base * 2 <= *bytes) base *= 2, power++;
+    int power = *bytes > ALIGNMENT ? 57 - __builtin_clzll((uint64_t)*bytes) : 0;
+    int64_t base = (int64_t)ALIGNMENT << power;
     int64_t quarter = base / 4, steps = *bytes > base ? (*bytes - base + quarter - 1) / quarter : 0;
     *bytes = base + steps * quarter;
     return power * 4 + (int)steps;
@@ -59,16 +59,17 @@ int64_t mosaic_cpu_cached(const mosaic_device *self)
 void mosaic_cpu_trim(const mosaic_device *self)
 {
     (void)self;
-    pthread_mutex_lock(&lock);
-    for (int i = 0; i < CLASS_COUNT; i++) {
-        for (block *b = cache[i], *next; b; b = next) {
+    block *all[CLASS_COUNT];
+    mosaic_lock_take(&lock);
+    memcpy(all, cache, sizeof cache);
+    memset(cache, 0, sizeof cache);
+    cached_bytes = 0;
+    mosaic_lock_give(&lock);
+    for (int i = 0; i < CLASS_COUNT; i++)
+        for (block *b = all[i], *next; b; b = next) {
             next = b->next;
             free(b);
         }
-        cache[i] = NULL;
-    }
-    cached_bytes = 0;
-    pthread_mutex_unlock(&lock);
 }
 
 /* Large blocks begin and end with huge pages: nearly every access to one of 4 KiB pages misses the
@@ -87,13 +88,13 @@ void *mosaic_cpu_allocate(const mosaic_device *self, int64_t bytes)
 {
     (void)self;
     int class = size_class(&bytes);
-    pthread_mutex_lock(&lock);
+    mosaic_lock_take(&lock);
     block *b = cache[class];
     if (b) {
         cache[class] = b->next;
         cached_bytes -= bytes;
     }
-    pthread_mutex_unlock(&lock);
+    mosaic_lock_give(&lock);
     if (b) return b;
     return fresh(bytes);
 }
@@ -102,11 +103,11 @@ void mosaic_cpu_release(const mosaic_device *self, void *data, int64_t bytes)
 {
     int class = size_class(&bytes);
     block *b = data;
-    pthread_mutex_lock(&lock);
+    mosaic_lock_take(&lock);
     b->next = cache[class];
     cache[class] = b;
     cached_bytes += bytes;
     bool full = cached_bytes > cache_limit();
-    pthread_mutex_unlock(&lock);
+    mosaic_lock_give(&lock);
     if (full) mosaic_cpu_trim(self);
 }

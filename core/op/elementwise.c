@@ -169,14 +169,10 @@ static mosaic_status dispatch(const mosaic_tensor *out, const char *op,
     return MOSAIC_OK;
 }
 
-/* Runs the call on its inputs, which broadcast to size, into out of dtype `result`. */
-static mosaic_status apply(mosaic_tensor *out, const char *op, mosaic_dtype result, int ndim,
-                           const int64_t *size, mosaic_elementwise *call)
+/* Runs the call on inputs of other sizes than out's, or that may share bytes with it. */
+static mosaic_status apply_views(const mosaic_tensor *out, const char *op, mosaic_elementwise *call)
 {
     mosaic_tensor view[3], copy[3] = {{0}};
-    const mosaic_tensor *first = call->input[0] ? call->input[0] : call->input[1];
-    MOSAIC_TRY(prepare_output(out, op, result, ndim, size, mosaic_device_of(first)));
-    if (mosaic_tensor_numel(out) == 0) return MOSAIC_OK;
     mosaic_status status = MOSAIC_OK;
     for (int i = 0; i < 3 && !status; i++) {
         if (!call->input[i]) continue;
@@ -186,6 +182,29 @@ static mosaic_status apply(mosaic_tensor *out, const char *op, mosaic_dtype resu
     if (!status) status = dispatch(out, op, call);
     for (int i = 0; i < 3; i++) mosaic_tensor_clear(&copy[i]);
     return status;
+}
+
+/* Can the device read the inputs as they are: out's sizes, no bytes shared with out? */
+static bool fit(const mosaic_tensor *out, const mosaic_elementwise *call)
+{
+    for (int n = 0; n < 3; n++) {
+        const mosaic_tensor *a = call->input[n];
+        if (!a) continue;
+        if (a->ndim != out->ndim || mosaic_overlaps(out, a)) return false;
+        for (int i = 0; i < a->ndim; i++)
+            if (a->size[i] != out->size[i]) return false;
+    }
+    return true;
+}
+
+/* Runs the call on its inputs, which broadcast to size, into out of dtype `result`. */
+static mosaic_status apply(mosaic_tensor *out, const char *op, mosaic_dtype result, int ndim,
+                           const int64_t *size, mosaic_elementwise *call)
+{
+    const mosaic_tensor *first = call->input[0] ? call->input[0] : call->input[1];
+    MOSAIC_TRY(prepare_output(out, op, result, ndim, size, mosaic_device_of(first)));
+    if (mosaic_tensor_numel(out) == 0) return MOSAIC_OK;
+    return fit(out, call) ? dispatch(out, op, call) : apply_views(out, op, call);
 }
 
 mosaic_status mosaic_unary(mosaic_tensor *out, const mosaic_tensor *a, mosaic_unary_op op,

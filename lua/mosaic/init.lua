@@ -3,6 +3,11 @@ local unusable = require "mosaic.environment".problem()
 if unusable then require "mosaic.check".fail("%s", unusable) end
 require "mosaic.autograd" -- from here on, tensors record
 
+-- What one operation does is hundreds of instructions to the compiler, whose limits are for smaller programs:
+-- past them it begins anew, or does nothing.
+local compiler = { "maxtrace=8000", "maxrecord=16000", "maxirconst=2000", "maxsnap=4000", "maxmcode=32768" }
+require("jit.opt").start(unpack(compiler))
+
 local mosaic = {}
 
 --- Public names, by the module that has them.

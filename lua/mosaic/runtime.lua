@@ -40,6 +40,7 @@ end
 -- as live; free is what nobody uses of all that the device has.
 function runtime.memory(of)
   local stats = ffi.new "mosaic_memory_stats"
+  heap.sweep()
   check.call("mosaic_memory_read", stats, devices.resolve("memory", of))
   return {
     live_bytes = tonumber(stats.live_bytes), peak_bytes = tonumber(stats.peak_bytes),
@@ -52,6 +53,7 @@ end
 
 --- From here on, a device's peak_bytes and this rank's rank_peak_bytes count anew.
 function runtime.reset_peak_memory(of)
+  heap.sweep()
   check.call("mosaic_memory_reset_peak", devices.resolve("reset_peak_memory", of))
   C.mosaic_memory_account_reset_peak(state.current.account)
 end

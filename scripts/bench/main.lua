@@ -70,17 +70,34 @@ local function training_step(tables)
   }
 end
 
-local function recorded_operation()
+--- What the tape costs: chains of operations on 4 x 4, per operation, forward alone and with backward; the
+-- same additions unrecorded, too. The chains are short and repeated, as steps of a training are.
+local function recorded_operations()
   local x = mosaic.randn { 4, 4, requires_grad = true }
-  local y = mosaic.randn { 4, 4, requires_grad = true }
-  local calls = 100000
-  local function body()
-    for _ = 1, calls do x:add(y) end
+  local y = mosaic.ones { 4, 4, requires_grad = true }
+  local start, length, times = x:detach(), 1000, 100
+  local function row(name, body)
+    bench.compare {
+      name = name, unit = "us", scale = function(seconds) return seconds / (length * times) * 1e6 end,
+      body = function()
+        for _ = 1, times do body() end
+      end,
+    }
   end
-  bench.compare {
-    name = "one recorded add, 4 x 4", unit = "us", body = body,
-    scale = function(seconds) return seconds / calls * 1e6 end,
-  }
+  local function chain(from, back, step)
+    return function()
+      local z = from
+      for _ = 1, length do z = step(z) end
+      if back then z:backward(start) end
+      x.grad, y.grad = nil, nil
+    end
+  end
+  local function add(z) return (z:add(y)) end
+  local function mul(z) return (z:mul(y)) end
+  row("one add, 4 x 4, unrecorded", function() mosaic.no_grad(chain(start, false, add)) end)
+  row("one recorded add, 4 x 4", chain(x, false, add))
+  row("one recorded add, 4 x 4, and its backward", chain(x, true, add))
+  row("one recorded mul, 4 x 4, and its backward", chain(x, true, mul))
 end
 
 --- Wall time of the whole program, since most of it is the system's.
@@ -95,7 +112,7 @@ local function start_up()
 end
 
 if selected "start" then start_up() end
-if selected "recorded" then recorded_operation() end -- before others fill the heap that Lua collects
+if selected "recorded" then recorded_operations() end -- before others fill the heap that Lua collects
 if selected "attention" then attention_share() end
 if selected "sdpa" then
   attention_beside_torch(24, 4096)

@@ -124,15 +124,18 @@ local function peaks(ranks, layout, backward)
 end
 
 --- What the rank that holds most holds. Garbage that Lua has yet to collect counts as held: so here it is
--- collected at every MiB.
+-- collected at every MiB, and nothing is compiled: a frame that waits in compiled code may have places with
+-- what was there before.
 local function most_held(...)
   local poll, limit = heap.poll, 0
+  jit.off()
   function heap.poll()
     if C.mosaic_memory_live() < limit then return end
     heap.collect()
     limit = C.mosaic_memory_live() + 2 ^ 20
   end
   local ok, list = pcall(peaks, ...)
+  jit.on()
   heap.poll = poll
   return ok and math.max(unpack(list)) or error(list, 0)
 end

@@ -36,16 +36,19 @@ local function edges_of(...)
   return edges, any
 end
 
+--- The gradients of a node's results, nil where none arrived, and how many results there are.
 local function gradients_of(node)
+  local outputs = node.outputs
+  if not outputs then return { node.grad or nil }, 1 end
   local gradients = {}
-  for i, edge in pairs(node.outputs) do gradients[i] = edge.grad end
-  return gradients
+  for i = 1, #outputs do gradients[i] = outputs[i] and outputs[i].grad or nil end
+  return gradients, #outputs
 end
 
 local function rule_of(definition)
   return function(node)
-    local outputs = gradients_of(node)
-    local gradients = { definition.backward(node.context, unpack(outputs, 1, node.output_count)) }
+    local outputs, count = gradients_of(node)
+    local gradients = { definition.backward(node.context, unpack(outputs, 1, count)) }
     for i, edge in ipairs(node.inputs) do
       if edge and gradients[i] then tape.deposit(edge, gradients[i]) end
     end
@@ -53,13 +56,11 @@ local function rule_of(definition)
 end
 
 --- Makes each result part of the graph; a result that is an argument itself becomes a new view.
-local function attach(node, ...)
-  local results = { ... }
+local function attach(node, results)
   for i, t in ipairs(results) do
     if t.edge then results[i] = t:detach() end
   end
-  tape.attach(node, unpack(results))
-  return unpack(results)
+  if #results == 1 then tape.attach(node, results[1]) else tape.attach_list(node, results) end
 end
 
 return function(name, definition)
@@ -76,7 +77,8 @@ return function(name, definition)
     for i, edge in ipairs(edges) do context.needs[i] = recorded and edge ~= false end
     local results = { tape.no_grad(definition.forward, context, ...) }
     if not recorded then return unpack(results) end
-    node.context, node.output_count, node.collective = context, #results, definition.collective
-    return attach(node, unpack(results))
+    node.context, node.collective = context, definition.collective or false
+    attach(node, results)
+    return unpack(results)
   end
 end

@@ -1,11 +1,12 @@
 --- The derivative of every simple operation, one row each; record.lua says how to read a row.
 
 local indexing = require "mosaic.autograd.indexing"
+local input = require "mosaic.autograd.input"
 local products = require "mosaic.autograd.products"
 
 --- Puts g where a view took it from: zeros elsewhere.
 local function scatter_view(g, n, view)
-  local whole = g:zeros_of(n.inputs[1].shape)
+  local whole = g:zeros_of(input.shape(n, 1))
   view(whole):copy_(g)
   return whole
 end
@@ -17,17 +18,15 @@ local function inverse_order(order)
 end
 
 local gradients = {
-  view = { function(g, n) return g:reshape(n.inputs[1].shape) end },
-  permute = { function(g, n)
-    return g:permute(inverse_order(type(n[2]) == "table" and n[2] or { unpack(n, 2, g.ndim + 1) }))
-  end },
+  view = { list = true, function(g, n) return g:reshape(input.shape(n, 1)) end },
+  permute = { list = true, function(g, n) return g:permute(inverse_order(n[2])) end },
   slice = { function(g, n)
     return scatter_view(g, n, function(whole) return whole:slice(n[2], n[3], n[4], n[5]) end)
   end },
   select = { function(g, n)
     return scatter_view(g, n, function(whole) return whole:select(n[2], n[3]) end)
   end },
-  expand = { function(g) return g end },
+  expand = { list = true, function(g) return g end },
   matmul = products.matmul,
   linear = products.linear,
   cumsum = { function(g, n) return g:cumsum(n[2], not n[3]) end },
@@ -39,7 +38,7 @@ local gradients = {
   scatter_add = { save = { 3 }, indexing.same, false, false, indexing.scatter_source },
   softmax = { save = { "out" }, function(g, n) return n.out:softmax_backward(g, n[2]) end },
   log_softmax = { save = { "out" }, function(g, n) return n.out:log_softmax_backward(g, n[2]) end },
-  convert = { function(g, n) return g:to { device = n.inputs[1].device } end },
+  convert = { function(g, n) return g:to { device = input.device(n, 1) } end },
 }
 
 --- The rows of operations by the dozen are in files of their own.

@@ -8,7 +8,7 @@ local cat, split = join.cat, Tensor.split
 
 --- The gradient of each part is its piece of the whole's.
 local function cat_rule(node)
-  local pieces = split(node.outputs[1].grad, node.context.sizes, node.context.axis)
+  local pieces = split(node.grad, node.context.sizes, node.context.axis)
   for i, edge in ipairs(node.inputs) do
     if edge then tape.deposit(edge, pieces[i]) end
   end

@@ -2,6 +2,7 @@
 --
 -- c = a b gives da = g b^T and db = a^T g. A matrix that met a whole stack of others gets its gradient
 -- from one product over all their rows, instead of a stack of products to be summed.
+local input = require "mosaic.autograd.input"
 
 --- (..., k) as (rows, k).
 local function rows_of(t)
@@ -16,14 +17,14 @@ end
 
 local function matmul_left(g, n)
   local b = n[2]
-  g = as_matrices(g, #n.inputs[1].shape, b.ndim)
+  g = as_matrices(g, #input.shape(n, 1), b.ndim)
   return g:matmul(b.ndim == 1 and b:unsqueeze(1) or b:t())
 end
 
 local function matmul_right(g, n)
-  local a, vector = n[1], #n.inputs[2].shape == 1
-  g = as_matrices(g, a.ndim, #n.inputs[2].shape)
-  if #n.inputs[2].shape <= 2 then
+  local a, vector = n[1], #input.shape(n, 2) == 1
+  g = as_matrices(g, a.ndim, #input.shape(n, 2))
+  if #input.shape(n, 2) <= 2 then
     g = rows_of(a):t():matmul(rows_of(g))
   else
     g = (a.ndim == 1 and a:unsqueeze(2) or a:t()):matmul(g)

@@ -1,69 +1,99 @@
 --- Gives tensor methods their derivatives, from the table in gradients.lua.
 --
 -- A row is { save = {...}, d1, d2, ... }: di(g, n) is the gradient of argument i, where g is the
--- gradient of the result and n the node: n[i] is argument i, n.out the result, n.inputs[i].shape
--- the shape of argument i. Tensors are kept only where `save` names them (an index, or "out");
--- other arguments always. Broadcasting and dtypes are undone by the tape.
+-- gradient of the result and n the node: n[i] is argument i, n.out the result, input.shape(n, i) the
+-- shape of argument i. Tensors are kept only where `save` names them (an index, or "out"); other arguments
+-- always. Broadcasting and dtypes are undone by the tape.
+--
+-- There are many of these nodes, and on tiny tensors they are most of the time: one table each, without
+-- loops or a varying number of arguments, which the compiler does not like. Its list has
+--   1 to 5 the arguments, 6 to 9 the edges of the first four, 10 to 13 how often arguments 1 to 3 and the
+--   result had been written, as far as they are saved.
+local C = require "mosaic.ffi"
 local state = require "mosaic.state"
+local input = require "mosaic.autograd.input"
 local tape = require "mosaic.autograd.tape"
 local Tensor = require "mosaic.tensor"
 
-local getmetatable, rawget, select = getmetatable, rawget, select
+local getmetatable, tonumber = getmetatable, tonumber
+local kind_of, next_number = tape.kind_of, tape.next_number
+local deposit, check_saved = tape.deposit, tape.check_saved
 
---- The rule of every row: call the derivative of each argument that wants one.
-local function rule_of(row)
-  return function(node)
-    local g, inputs = node.outputs[1].grad, node.inputs
-    for i = 1, #inputs do
-      if inputs[i] then tape.deposit(inputs[i], row[i](g, node)) end
-    end
-  end
-end
+local EDGE, WRITES, OUT = input.EDGE, 9, 13
 
 local function edge_of(value)
-  return getmetatable(value) == Tensor and rawget(value, "edge") or false
+  return getmetatable(value) == Tensor and value.edge or false
 end
 
---- The edges of the arguments that have a derivative (written out: this runs for every operation).
-local function edges_of(row, a, b, c, ...)
-  if #row == 1 then return { edge_of(a) } end
-  if #row == 2 then return { edge_of(a), row[2] and edge_of(b) } end
-  local edges = { row[1] and edge_of(a), row[2] and edge_of(b), row[3] and edge_of(c) }
-  for i = 4, #row do edges[i] = row[i] and edge_of((select(i - 3, ...))) end
-  return edges
+--- What a node keeps of an argument.
+local function kept(value, saved)
+  if saved or getmetatable(value) ~= Tensor then return value end
+  return nil
 end
 
---- Keeps the arguments that are no tensors.
-local function keep_options(node, b, c, ...)
-  if getmetatable(b) ~= Tensor then node[2] = b end
-  if getmetatable(c) ~= Tensor then node[3] = c end
-  for i = 1, select("#", ...) do
-    local value = select(i, ...)
-    if getmetatable(value) ~= Tensor then node[i + 3] = value end
+local function writes_of(value, saved)
+  return saved and getmetatable(value) == Tensor and tonumber(C.mosaic_tensor_writes(value.c)) or false
+end
+
+--- Makes out the result of a node with arguments a, b, ... and edges ea, eb, ...
+local function record(row, out, a, b, c, d, e, ea, eb, ec, ed)
+  local saves = row.saves
+  local node = {
+    kept(a, saves[1]), kept(b, saves[2]), kept(c, saves[3]), kept(d, false), kept(e, false),
+    row[1] and ea, row[2] and eb, row[3] and ec, row[4] and ed,
+    writes_of(a, saves[1]), writes_of(b, saves[2]), writes_of(c, saves[3]), writes_of(out, saves.out),
+    row = row, sequence = next_number(), state = false, out = saves.out and out or false,
+    kind = kind_of(out, ea), grad = false, own = false, node = false,
+  }
+  out.edge, out.requires_grad = node, true
+end
+
+--- Lets go of what a node had for backward.
+local function drop(node)
+  node[1], node[2], node[3], node[4], node[5], node.out = nil, nil, nil, nil, nil, false
+  node[EDGE + 1], node[EDGE + 2], node[EDGE + 3], node[EDGE + 4] = false, false, false, false
+end
+
+--- Argument i waits for its gradient, and is what it was.
+local function prepare(node, line, i)
+  local edge, writes = node[EDGE + i], node[WRITES + i]
+  if edge then line:enter(edge) end
+  if writes then check_saved(node, node[i], writes) end
+end
+
+local function differentiate(node, row, g, i)
+  local edge = node[EDGE + i]
+  if edge then deposit(edge, row[i](g, node)) end
+end
+
+--- From the gradient of a node's result to those of its arguments.
+local function run(node, line, keep)
+  local row, g = node.row, node.grad
+  local more = row.arguments > 2
+  prepare(node, line, 1)
+  prepare(node, line, 2)
+  if more then prepare(node, line, 3) end
+  if more and node[EDGE + 4] then line:enter(node[EDGE + 4]) end
+  if node[OUT] then check_saved(node, node.out, node[OUT]) end
+  if g then
+    differentiate(node, row, g, 1)
+    differentiate(node, row, g, 2)
+    if more then differentiate(node, row, g, 3) end
+    if more then differentiate(node, row, g, 4) end
   end
-end
-
-local function record(name, row, rule, out, ...)
-  local node, save = tape.new_node(name, rule, edges_of(row, ...)), row.save
-  if select("#", ...) > 1 then keep_options(node, select(2, ...)) end
-  for i = 1, save and #save or 0 do
-    local key = save[i]
-    local value = key == "out" and out or (select(key, ...))
-    if getmetatable(value) == Tensor then tape.save(node, key, value) end
-  end
-  tape.attach(node, out)
+  node.grad, node.own, node.state = false, false, not keep and "spent"
+  if not keep then drop(node) end
 end
 
 --- The method with recording around it. An extra result (such as indices) has no gradient.
-local function recorded(name, method, row)
-  local rule = rule_of(row)
-  return function(a, ...)
-    local out, extra = method(a, ...)
+local function recorded(method, row)
+  return function(a, b, c, d, e)
+    local out, extra = method(a, b, c, d, e)
     if state.current.recording then
-      local b, c, d = ...
-      if edge_of(a) or edge_of(b) or edge_of(c) or edge_of(d) then
+      local ea, eb, ec, ed = edge_of(a), edge_of(b), edge_of(c), edge_of(d)
+      if ea or eb or ec or ed then
         if out == a then out = a:detach() end -- the method had nothing to do
-        record(name, row, rule, out, a, ...)
+        record(row, out, a, b, c, d, e, ea, eb, ec, ed)
       end
     end
     if extra ~= nil then return out, extra end
@@ -71,10 +101,23 @@ local function recorded(name, method, row)
   end
 end
 
+--- A method that takes a list, also without its braces.
+local function listed(method)
+  return function(self, first, ...)
+    if type(first) ~= "table" then first = { first, ... } end
+    return (method(self, first))
+  end
+end
+
 --- Replaces each method that has a row by its recorded form.
 return function(gradients)
   for name, row in pairs(gradients) do
     local method = assert(Tensor[name], "gradients: no method " .. name)
-    Tensor[name] = recorded(name, method, row)
+    row.name, row.run, row.saves, row.arguments = name, run, {}, #row
+    for _, key in ipairs(row.save or {}) do
+      row.saves[key], row.arguments = true, math.max(row.arguments, tonumber(key) or 0)
+    end
+    Tensor[name] = recorded(method, row)
+    if row.list then Tensor[name] = listed(Tensor[name]) end
   end
 end

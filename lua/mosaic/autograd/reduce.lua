@@ -1,9 +1,10 @@
 --- Rows for gradients.lua: reductions.
+local input = require "mosaic.autograd.input"
 local create = require "mosaic.tensor.create"
 
 --- A reduction's result or gradient with the reduced axes back as size 1. n[2] is the axes.
 local function keep_axes(t, n)
-  local whole, axes, shape = n.inputs[1].shape, n[2], {}
+  local whole, axes, shape = input.shape(n, 1), n[2], {}
   if type(axes) == "number" then axes = { axes } end
   for i = 1, #whole do shape[i] = axes and whole[i] or 1 end
   for _, axis in ipairs(axes or {}) do shape[axis > 0 and axis or axis + #whole + 1] = 1 end
@@ -39,9 +40,9 @@ local function chosen_gradient(g, n, arg)
 end
 
 return {
-  sum = { function(g, n) return keep_axes(g, n):expand(n.inputs[1].shape) end },
+  sum = { function(g, n) return keep_axes(g, n):expand(input.shape(n, 1)) end },
   mean = { save = { 1 }, function(g, n)
-    return (keep_axes(g, n) / n[1]:reduced_count(n[2])):expand(n.inputs[1].shape)
+    return (keep_axes(g, n) / n[1]:reduced_count(n[2])):expand(input.shape(n, 1))
   end },
   prod = { save = { 1 }, product_gradient },
   amax = { save = { 1, "out" }, extreme_gradient },

@@ -1,18 +1,25 @@
 --- The tape: what was computed, and how a gradient flows back through it.
 --
 -- A tensor that takes part in a gradient has an `edge`, the place where its gradient arrives:
---   edge = { shape, dtype, device, leaf = tensor | nil, node = node | nil, grad = tensor | nil,
+--   edge = { kind, grad = tensor | false, own, node | leaf = tensor, state,
 --            place = function | nil: see tape.place }
--- A node is one recorded call:
---   node = { sequence, rule, name, inputs = {edge or false, ...}, outputs = {edge, ...},
---            [i] = argument i, out = result, ... }
+--   kind = { shape, dtype, device, ... } of the tensor, shared by edges that agree in it
+--   own: grad is a sum that nobody else has, so that more is added to it in place
+-- A node is one recorded call. The node of one result is that result's edge, too; of several, it has
+-- them in `outputs`:
+--   node = { row = { name, rule }, sequence, state, inputs = {edge or false, ...}, ... }
+--   state: false, the walk that it waits in, or "spent"
+-- (Nodes of methods, which are many, keep `inputs` in places of their own, see record.lua.)
 -- Nodes are numbered as they are made, so walking back means: always the highest number first.
 -- Gradients accumulate: in a leaf's `.grad` over calls of backward, in an edge over its uses.
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local state = require "mosaic.state"
 local operand = require "mosaic.tensor.operand"
+local Line = require "mosaic.autograd.line"
 local Tensor = require "mosaic.tensor"
+
+local NONE = {}
 
 local tape = {}
 local sequence = 0
@@ -22,16 +29,18 @@ function tape.recording()
   return state.current.recording
 end
 
+local function restored(rank, before, ok, ...)
+  rank.recording = before
+  if not ok then error((...), 0) end
+  return ...
+end
+
 local function with_recording(where, on, body, ...)
   check.callable(where, "the body", body)
   local rank = state.current
   local before = rank.recording
   rank.recording = on
-  return (function(ok, ...)
-    rank.recording = before
-    if not ok then error((...), 0) end
-    return ...
-  end)(pcall(body, ...))
+  return restored(rank, before, pcall(body, ...))
 end
 
 --- Runs body(...) with recording on or off; returns its results, and restores on error.
@@ -43,152 +52,182 @@ function tape.no_grad(body, ...)
   return with_recording("no_grad", false, body, ...)
 end
 
-local function new_edge(t)
-  return { shape = t.shape, dtype = t.dtype, device = t.device }
-end
+-- ---- edges and nodes --------------------------------------------------------------------------------
 
-local function produce(node, i, t)
-  local edge = new_edge(t)
-  edge.node = node
-  t.edge, t.requires_grad = edge, true
-  node.outputs[i] = edge
-end
-
---- Makes node the producer of its results: each becomes part of the graph.
-function tape.attach(node, first, ...)
-  node.outputs = {}
-  if first then produce(node, 1, first) end
-  for i = 1, select("#", ...) do
-    local t = select(i, ...)
-    if t then produce(node, i + 1, t) end
+--- Has c this shape? (Written out: a loop here would keep every caller from being compiled.)
+local function has_shape(c, shape)
+  local ndim, size = #shape, c.size
+  if c.ndim ~= ndim then return false end
+  if ndim == 0 then return true end
+  if size[0] ~= shape[1] then return false end
+  if ndim == 1 then return true end
+  if size[1] ~= shape[2] then return false end
+  if ndim == 2 then return true end
+  if size[2] ~= shape[3] then return false end
+  if ndim == 3 then return true end
+  if size[3] ~= shape[4] then return false end
+  for i = 5, ndim do
+    if size[i - 1] ~= shape[i] then return false end
   end
+  return true
 end
 
---- The same for a list of any length.
-function tape.attach_list(node, list)
-  node.outputs = {}
-  for i, t in ipairs(list) do produce(node, i, t) end
+--- The kind of t: that of `edge`, where they agree.
+local function kind_of(t, edge)
+  local c, kind = t.c, edge and edge.kind
+  local place = C.mosaic_tensor_device(c)
+  if kind and c.dtype == kind.number and place == kind.place and has_shape(c, kind.shape) then return kind end
+  return { shape = t.shape, dtype = t.dtype, device = t.device, number = c.dtype, place = place }
 end
+
+local function next_number()
+  sequence = sequence + 1
+  return sequence
+end
+
+tape.kind_of, tape.next_number = kind_of, next_number
 
 --- A node with the next number; `inputs` are the edges of the arguments that want a gradient.
 function tape.new_node(name, rule, inputs)
-  sequence = sequence + 1
-  return { sequence = sequence, name = name, rule = rule, inputs = inputs, outputs = false }
+  return {
+    row = { name = name, rule = rule }, sequence = next_number(), inputs = inputs, state = false,
+    kind = false, grad = false, own = false, node = false, leaf = false, outputs = false, saved = false,
+    collective = false, context = false,
+  }
+end
+
+--- Makes node the producer of its only result, which becomes part of the graph.
+function tape.attach(node, t)
+  node.kind = kind_of(t, node.inputs[1])
+  t.edge, t.requires_grad = node, true
+end
+
+--- The same for a list of results; those that are nil or false have no gradient.
+function tape.attach_list(node, list, count)
+  node.outputs = {}
+  for i = 1, count or #list do
+    local t = list[i]
+    local edge = t and { kind = kind_of(t), grad = false, own = false, node = node, leaf = false }
+    if edge then t.edge, t.requires_grad = edge, true end
+    node.outputs[i] = edge or false
+  end
 end
 
 --- Remembers a tensor for backward, and how often it had been written.
 function tape.save(node, key, t)
   node[key] = t
-  local saved = node.saved
-  if not saved then
-    saved = {}
-    node.saved = saved
-  end
+  local saved = node.saved or {}
+  node.saved = saved
   saved[#saved + 1] = t
   saved[#saved + 1] = tonumber(C.mosaic_tensor_writes(t.c))
 end
 
-local function check_saved(node)
-  local saved = node.saved
-  if not saved then return end
-  for i = 1, #saved, 2 do
-    if C.mosaic_tensor_writes(saved[i].c) ~= saved[i + 1] then
-      check.fail("backward: %s was changed in place after %s had used it", saved[i]:describe(), node.name)
-    end
-  end
+--- Fails unless t is as it was when it had been written so often.
+function tape.check_saved(node, t, writes)
+  if C.mosaic_tensor_writes(t.c) == writes then return end
+  local name = node.row.name
+  if t.c.storage == nil then check.fail("backward: a tensor was freed that %s needs", name) end
+  check.fail("backward: %s was changed in place after %s had used it", t:describe(), name)
 end
+
+-- ---- gradients --------------------------------------------------------------------------------------
 
 --- Sums `grad` over the axes along which `shape` was broadcast.
 local function unbroadcast(grad, shape)
-  local sizes = grad.c
+  local sizes, axes = grad.c, {}
   local extra = sizes.ndim - #shape
-  local axes
   for i = 1, sizes.ndim do
     local own = i > extra and shape[i - extra] or 1
-    if own ~= tonumber(sizes.size[i - 1]) or i <= extra then
-      axes = axes or {}
-      axes[#axes + 1] = i
-    end
+    if own ~= tonumber(sizes.size[i - 1]) or i <= extra then axes[#axes + 1] = i end
   end
-  if not axes then return grad end
   return grad:sum(axes, true):reshape(shape)
 end
 
 --- Adds a gradient to an edge, in the edge's shape and dtype.
-function tape.deposit(edge, grad)
-  if grad.dtype ~= edge.dtype then grad = grad:to(edge.dtype) end
-  grad = unbroadcast(grad, edge.shape)
-  edge.grad = edge.grad and edge.grad + grad or grad
+local function deposit(edge, grad)
+  local kind, sum = edge.kind, edge.grad
+  if grad.c.dtype ~= kind.number then grad = grad:to(kind.dtype) end
+  if not has_shape(grad.c, kind.shape) then grad = unbroadcast(grad, kind.shape) end
+  if not sum then
+    edge.grad = grad
+  elseif edge.own then
+    check.call("mosaic_binary", sum.c, sum.c, grad.c, C.MOSAIC_BINARY_ADD, 1, 0)
+  else
+    edge.grad, edge.own = sum + grad, true
+  end
 end
+
+tape.deposit = deposit
 
 --- A tensor of this dtype to write an edge's gradient into before it is deposited, where that saves a copy;
 -- nil: a new one does as well.
 function tape.place(edge, dtype)
-  return edge and edge.place and not edge.grad and edge.dtype == dtype and edge.place() or nil
+  return edge and edge.place and not edge.grad and edge.kind.dtype == dtype and edge.place() or nil
 end
 
 --- Moves what arrived at a leaf into its .grad, which belongs to the leaf alone.
 local function settle(edge)
-  local leaf, grad = edge.leaf, edge.grad
-  edge.grad = nil
-  if leaf.grad then leaf.grad:add_(grad) else leaf.grad = grad:clone() end
+  local leaf, grad, own = edge.leaf, edge.grad, edge.own
+  edge.grad, edge.own, edge.state = false, false, false
+  if not grad then return end
+  if leaf.grad then leaf.grad:add_(grad) else leaf.grad = own and grad or grad:clone() end
 end
 
-local function by_sequence(a, b) return a.sequence > b.sequence end
+local function forget_gradients(node)
+  local outputs = node.outputs
+  node.grad, node.own = false, false
+  for i = 1, outputs and #outputs or 0 do
+    if outputs[i] then outputs[i].grad, outputs[i].own = false, false end
+  end
+end
 
---- All nodes below the given edges, newest first, and the leaves they end in.
-local function collect(roots)
-  local nodes, leaves, seen, stack = {}, {}, {}, {}
-  for _, edge in ipairs(roots) do stack[#stack + 1] = edge end
-  while #stack > 0 do
-    local edge = table.remove(stack)
-    local target = edge.node or edge
-    if not seen[target] then
-      seen[target] = true
-      if edge.leaf then leaves[#leaves + 1] = edge end
-      if edge.node then
-        nodes[#nodes + 1] = edge.node
-        for _, input in ipairs(edge.node.inputs) do
-          if input then stack[#stack + 1] = input end
-        end
-      end
+-- ---- the walk ---------------------------------------------------------------------------------------
+
+--- Has a gradient arrived at any result?
+local function arrived(node)
+  local outputs = node.outputs
+  if node.grad or node.collective then return true end
+  for i = 1, outputs and #outputs or 0 do
+    if outputs[i] and outputs[i].grad then return true end
+  end
+  return false
+end
+
+--- One node with `inputs`: from the gradients of its results to those of its arguments.
+local function run(node, line, keep)
+  local inputs, saved = node.inputs, node.saved
+  for i = 1, #inputs do
+    if inputs[i] then line:enter(inputs[i]) end
+  end
+  for i = 1, saved and #saved or 0, 2 do tape.check_saved(node, saved[i], saved[i + 1]) end
+  if arrived(node) then node.row.rule(node) end
+  forget_gradients(node)
+  node.state = not keep and "spent"
+  if not keep then node.saved, node.context, node.inputs = false, false, NONE end
+end
+
+--- All nodes that wait, newest first, and those that they bring. A row with `run` does all by itself.
+local function walk(line, keep)
+  repeat
+    while line.at <= line.last do
+      local node = line:take()
+      if node then (node.row.run or run)(node, line, keep) end
     end
-  end
-  table.sort(nodes, by_sequence)
-  return nodes, leaves
-end
-
---- One node: from the gradients of its results to those of its arguments.
-local function run(node, keep)
-  if node.spent then
-    check.fail("backward: %s was already walked back; pass {retain_graph = true} before", node.name)
-  end
-  check_saved(node)
-  local arrived = node.collective or false
-  for _, edge in pairs(node.outputs) do arrived = arrived or edge.grad ~= nil end
-  if arrived then node.rule(node) end
-  for _, edge in pairs(node.outputs) do edge.grad = nil end
-  if keep then return end
-  for key in pairs(node) do
-    if type(key) == "number" then node[key] = nil end
-  end
-  node.out, node.saved, node.context, node.spent = nil, nil, nil, true
+  until not line:advance()
+  for i = 1, line.leaf_count do settle(line.leaves[i]) end
 end
 
 --- After an error: nothing half-summed may be left for the next walk.
-local function forget(nodes, leaves)
-  for _, node in ipairs(nodes) do
-    for _, edge in pairs(node.outputs) do edge.grad = nil end
-  end
-  for _, edge in ipairs(leaves) do edge.grad = nil end
+local function forget(line)
+  line:each(function(target)
+    forget_gradients(target)
+    target.state = false
+  end)
 end
 
-local function walk(edges, gradients, nodes, leaves, keep)
-  for i, edge in ipairs(edges) do tape.deposit(edge, gradients[i]) end
-  for _, node in ipairs(nodes) do run(node, keep) end
-  for _, edge in ipairs(leaves) do
-    if edge.grad then settle(edge) end
-  end
+local function begin(line, edges, gradients)
+  for i = 1, #edges do line:enter(edges[i]) end
+  for i = 1, #edges do deposit(edges[i], gradients[i]) end
 end
 
 local function root_gradient(t, grad)
@@ -203,12 +242,15 @@ local function root_gradient(t, grad)
     return t:ones_like()
   end
   operand("backward", "the gradient", grad)
-  local same = #grad.shape == #t.shape
-  for i, size in ipairs(t.shape) do same = same and grad.shape[i] == size end
-  if not same then
+  if not has_shape(grad.c, t.shape) then
     check.fail("backward: the gradient is %s, the tensor %s", grad:describe(), t:describe())
   end
   return grad
+end
+
+local function start(edges, gradients, line, keep)
+  begin(line, edges, gradients)
+  walk(line, keep)
 end
 
 --- Walks back from several tensors at once; `grads[i]` (nil: 1 for a scalar) starts at roots[i].
@@ -219,10 +261,10 @@ function tape.backward(roots, grads, options)
   for i, t in ipairs(roots) do
     gradients[i], edges[i] = root_gradient(t, grads and grads[i]), t.edge
   end
-  local nodes, leaves = collect(edges)
-  local ok, message = pcall(tape.no_grad, walk, edges, gradients, nodes, leaves, options.retain_graph)
-  if ok then return end
-  forget(nodes, leaves)
+  local line = Line.new(edges)
+  local ok, message = pcall(tape.no_grad, start, edges, gradients, line, options.retain_graph)
+  if ok then return line:done() end
+  forget(line)
   error(message, 0)
 end
 
@@ -235,7 +277,7 @@ end
 
 --- Marks a leaf: its `.grad` will be filled by backward.
 function Tensor:requires_grad_(on)
-  if self.edge and self.edge.node then
+  if self.edge and not self.edge.leaf then
     check.fail("requires_grad_: %s is a result, not a leaf", self:describe())
   end
   on = on ~= false
@@ -243,8 +285,9 @@ function Tensor:requires_grad_(on)
     check.fail("requires_grad_: %s is not a float tensor", self:describe())
   end
   self.requires_grad = on
-  self.edge = self.requires_grad and new_edge(self) or false
-  if self.edge then self.edge.leaf = self end
+  self.edge = on and {
+    kind = kind_of(self), grad = false, own = false, node = false, leaf = self, state = false,
+  }
   return self
 end
 
@@ -252,7 +295,7 @@ end
 function Tensor:detach()
   local c = Tensor.blank()
   check.call("mosaic_alias", c, self.c)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- In-place writes are for tensors outside the graph, or under no_grad.

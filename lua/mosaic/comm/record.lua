@@ -20,14 +20,14 @@ local wire = require "mosaic.wire"
 local LAST_FLOAT = C.MOSAIC_DTYPE_F16
 local WANTS, SILENT = 1, 2 -- marks on messages: "my input wants a gradient", "I do not record"
 
-local function zeros_like(edge)
-  return create.zeros { dtype = edge.dtype, device = edge.device, unpack(edge.shape) }
+local function zeros_of(kind)
+  return create.zeros { dtype = kind.dtype, device = kind.device, unpack(kind.shape) }
 end
 
 --- Backward of every operation: call.backward(call, gradient of the result) -> gradient of the input.
 local function rule(node)
-  local edge, input, call = node.outputs[1], node.inputs[1], node.context
-  local gradient = call.backward(call, edge.grad or zeros_like(edge))
+  local input, call = node.inputs[1], node.context
+  local gradient = call.backward(call, node.grad or zeros_of(node.kind))
   if input and gradient then tape.deposit(input, gradient) end
 end
 

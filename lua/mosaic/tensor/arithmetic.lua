@@ -35,7 +35,7 @@ for name, op in pairs(SCALED) do
   Tensor[name] = function(self, other, alpha)
     local c = blank()
     binary_into(name, c, self.c, other, op, argument.number(name, "alpha", alpha, 1))
-    return wrap(c)
+    return (wrap(c))
   end
   Tensor[in_place] = function(self, other, alpha)
     local c = target(in_place, self, other)
@@ -49,7 +49,7 @@ for name, op in pairs(BINARY) do
   Tensor[name] = function(self, other)
     local c = blank()
     binary_into(name, c, self.c, other, op, 1)
-    return wrap(c)
+    return (wrap(c))
   end
   Tensor[in_place] = function(self, other)
     local c = target(in_place, self, other)
@@ -65,15 +65,15 @@ for name, op in pairs(REVERSED) do
   Tensor[name] = function(self, value)
     local c = blank()
     call("mosaic_binary_scalar", c, self.c, argument.number(name, "the left operand", value), true, op, 1, 0)
-    return wrap(c)
+    return (wrap(c))
   end
 end
 
 --- An operator: `forward` is the method for a tensor on the left, `reverse` for a number there.
 local function operator(forward, reverse)
   return function(a, b)
-    if getmetatable(a) == Tensor then return a[forward](a, b) end
-    return b[reverse](b, a)
+    if getmetatable(a) == Tensor then return (a[forward](a, b)) end
+    return (b[reverse](b, a))
   end
 end
 

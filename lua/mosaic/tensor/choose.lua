@@ -22,14 +22,14 @@ end
 function Tensor:where(mask, other)
   local c = blank()
   ternary("where", c, mask, self, lift(other, self), C.MOSAIC_TERNARY_WHERE)
-  return wrap(c)
+  return (wrap(c))
 end
 
 --- `value` (a number or a scalar tensor) where the mask is 1, self where it is 0.
 function Tensor:masked_fill(mask, value)
   local c = blank()
   ternary("masked_fill", c, mask, lift(value, self), self, C.MOSAIC_TERNARY_WHERE)
-  return wrap(c)
+  return (wrap(c))
 end
 
 function Tensor:masked_fill_(mask, value)
@@ -49,7 +49,7 @@ for name, op in pairs(TERNARY) do
   Tensor[name] = function(self, a, b, value)
     local c = blank()
     ternary(name, c, self, a, lift(b, self), op, value)
-    return wrap(c)
+    return (wrap(c))
   end
   Tensor[in_place] = function(self, a, b, value)
     local c = target(in_place, self, a, b)

@@ -12,20 +12,15 @@ local heap = require "mosaic.heap"
 local Tensor = { class_name = "Tensor" }
 local properties = {}
 
-local view = ffi.metatype("mosaic_tensor", {
-  __gc = function(c) C.mosaic_tensor_clear(c) end,
-})
-
 --- An empty C view, to be filled by a C call: `check.call("mosaic_...", c, ...)`.
-function Tensor.blank()
-  return view()
-end
+Tensor.blank = heap.view
 
 --- The Lua object for a filled C view. (The tape's fields have their places from the start: a field
--- that is missing costs a search, one that is added later a new table.)
+-- that is missing costs a search, one that is added later a new table. And no tail call here, nor by those
+-- who return this: a trace that begins at a function must end at its own return.)
 function Tensor.wrap(c)
   heap.poll()
-  return setmetatable({ c = c, edge = false, requires_grad = false }, Tensor)
+  return (setmetatable({ c = c, edge = false, requires_grad = false }, Tensor))
 end
 
 --- Gives the memory back now instead of when the collector comes by; the tensor is unusable from here on.
@@ -42,7 +37,18 @@ local dtype_names = {} -- by mosaic_dtype
 for i = 0, C.MOSAIC_DTYPE_COUNT - 1 do dtype_names[i] = ffi.string(C.mosaic_dtype_name(i)) end
 
 function properties.dtype(t) return dtype_names[t.c.dtype] end
-function properties.device(t) return ffi.string(C.mosaic_tensor_device(t.c)) end
+
+local device_names = {} -- by the address where C has the name
+
+function properties.device(t)
+  local name = C.mosaic_tensor_device(t.c)
+  local address = tonumber(ffi.cast("intptr_t", name))
+  local known = device_names[address]
+  if known then return known end
+  device_names[address] = ffi.string(name)
+  return device_names[address]
+end
+
 function properties.ndim(t) return t.c.ndim end
 --- Written out for the usual numbers of axes: a loop here would keep every caller from being compiled.
 local few_axes = {
@@ -56,7 +62,7 @@ local few_axes = {
 function properties.shape(t)
   local c = t.c
   local few = few_axes[c.ndim]
-  if few then return few(c.size) end
+  if few then return (few(c.size)) end
   local shape = {}
   for i = 1, c.ndim do shape[i] = tonumber(c.size[i - 1]) end
   return shape
@@ -66,8 +72,8 @@ function Tensor.__index(t, key)
   local method = Tensor[key]
   if method ~= nil then return method end
   local property = properties[key]
-  if property then return property(t) end
-  if type(key) == "number" then return t:select(1, key) end
+  if property then return (property(t)) end
+  if type(key) == "number" then return (t:select(1, key)) end
 end
 
 --- "f32 [4,5,6]", for messages.

@@ -30,7 +30,7 @@ end
 function Tensor:cross_entropy_backward(g, targets, stats, options)
   local c = Tensor.blank()
   check.call("mosaic_cross_entropy_backward", c, g.c, self.c, targets.c, stats.c, read_options(options))
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- self: logits (..., k); targets (...) i64 in 1..k. options.reduction is "mean" (default), "sum" or

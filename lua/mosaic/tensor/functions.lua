@@ -24,7 +24,7 @@ local UNARY = {
 local function unary(self, op, alpha, beta)
   local c = Tensor.blank()
   check.call("mosaic_unary", c, self.c, op, alpha or 0, beta or 0)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 local function unary_(where, self, op, alpha, beta)
@@ -35,7 +35,7 @@ end
 
 for name, op in pairs(UNARY) do
   local in_place = name .. "_"
-  Tensor[name] = function(self) return unary(self, op) end
+  Tensor[name] = function(self) return (unary(self, op)) end
   Tensor[in_place] = function(self) return unary_(in_place, self, op) end
 end
 
@@ -53,7 +53,7 @@ end
 
 --- x Phi(x); kind "tanh" is the approximation by tanh, "none" (default) the exact one.
 function Tensor:gelu(kind)
-  return unary(self, gelu("gelu", kind))
+  return (unary(self, gelu("gelu", kind)))
 end
 
 --- log(1 + exp(beta x)) / beta
@@ -91,7 +91,7 @@ local BACKWARD = { -- of the result ...
 function Tensor:activation_backward(name, value, alpha, beta)
   local c = Tensor.blank()
   check.call("mosaic_binary", c, self.c, value.c, BACKWARD[name], alpha or 0, beta or 0)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 Tensor.SELU_ALPHA, Tensor.SELU_SCALE = SELU_ALPHA, SELU_SCALE

@@ -14,21 +14,21 @@ function Tensor:index_select(axis, index)
   local c = Tensor.blank()
   check.call("mosaic_index_select", c, self.c, axis_of("index_select", self, axis),
     operand("index_select", "the index", index))
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- One element per element of the index: out[i][j] = self[index[i][j]][j] for axis 1, and so on.
 function Tensor:gather(axis, index)
   local c = Tensor.blank()
   check.call("mosaic_gather", c, self.c, axis_of("gather", self, axis), operand("gather", "the index", index))
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- Rows of self (rows, n) for an index (...): (..., n).
 function Tensor:embedding(index)
   local c = Tensor.blank()
   check.call("mosaic_embedding", c, self.c, operand("embedding", "the index", index))
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- A number stands for a source full of it.
@@ -55,6 +55,6 @@ for _, name in ipairs { "scatter", "scatter_add", "index_add" } do
     local c = Tensor.blank()
     check.call("mosaic_convert", c, self.c, self.c.dtype, nil)
     write(name, c, self, axis, index, source)
-    return Tensor.wrap(c)
+    return (Tensor.wrap(c))
   end
 end

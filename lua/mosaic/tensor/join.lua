@@ -23,7 +23,7 @@ function join.cat(list, axis)
   for i = 1, count do parts[i - 1] = list[i].c end
   local c = Tensor.blank()
   check.call("mosaic_cat", c, count, parts, check.axis("cat", axis or 1, first.c.ndim))
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- The parts, all of one shape, along a new axis (default 1).

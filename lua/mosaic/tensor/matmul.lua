@@ -9,7 +9,7 @@ local Tensor = require "mosaic.tensor.class"
 function Tensor:matmul(b)
   local c = Tensor.blank()
   check.call("mosaic_matmul", c, self.c, operand("matmul", "the second operand", b))
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- self (..., k) times weight (n, k) transposed, plus bias (n) where given: (..., n).
@@ -17,7 +17,7 @@ function Tensor:linear(weight, bias)
   local c = Tensor.blank()
   check.call("mosaic_linear", c, self.c, operand("linear", "the weight", weight),
     bias and operand("linear", "the bias", bias) or nil)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- linear, then gelu (kind: see there), as one operation; also what linear gives.

@@ -17,7 +17,7 @@ for _, name in ipairs { "softmax", "log_softmax" } do
   Tensor[name] = function(self, axis)
     local c = Tensor.blank()
     check.call("mosaic_" .. name, c, self.c, check.axis(name, axis or -1, self.c.ndim))
-    return Tensor.wrap(c)
+    return (Tensor.wrap(c))
   end
 
   --- self is the result.
@@ -25,7 +25,7 @@ for _, name in ipairs { "softmax", "log_softmax" } do
     local c = Tensor.blank()
     check.call("mosaic_" .. backward, c, operand(backward, "the gradient", g), self.c,
       check.axis(backward, axis or -1, self.c.ndim))
-    return Tensor.wrap(c)
+    return (Tensor.wrap(c))
   end
 end
 

@@ -16,7 +16,7 @@ end
 function Tensor:quantize(format)
   local c = Tensor.blank()
   check.call("mosaic_quantize", c, self.c, number_of("quantize", format))
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- The rows that quantize made bytes of: exact in the dtype that they had, f32 by default.
@@ -24,7 +24,7 @@ function Tensor:dequantize(format, dtype)
   local c = Tensor.blank()
   check.call("mosaic_dequantize", c, self.c, number_of("dequantize", format),
     create.dtype("dequantize", dtype))
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 return { SCALE_BYTES = C.MOSAIC_ROW_SCALE_BYTES }

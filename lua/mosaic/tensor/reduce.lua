@@ -26,7 +26,7 @@ local function reduce(where, self, op, axes, keepdim, correction)
   local c = Tensor.blank()
   check.call("mosaic_reduce", c, self.c, op, axis_mask(where, axes, self.c.ndim), keepdim or false,
     correction or 0)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 local REDUCE = {
@@ -36,7 +36,7 @@ local REDUCE = {
 }
 
 for name, op in pairs(REDUCE) do
-  Tensor[name] = function(self, axes, keepdim) return reduce(name, self, op, axes, keepdim) end
+  Tensor[name] = function(self, axes, keepdim) return (reduce(name, self, op, axes, keepdim)) end
 end
 
 --- How many elements go into one result.
@@ -92,6 +92,6 @@ for name, largest in pairs { argmax = true, argmin = false } do
     local indices = Tensor.blank()
     check.call("mosaic_arg_reduce", nil, indices, self.c, largest,
       check.axis(name, axis, self.c.ndim), keepdim or false)
-    return Tensor.wrap(indices)
+    return (Tensor.wrap(indices))
   end
 end

@@ -10,15 +10,25 @@ local Tensor = require "mosaic.tensor.class"
 
 local sizes_t = ffi.typeof "int64_t[8]"
 
---- `f(2, 3)` or `f{2, 3}` as a C array and its length.
+local NAMES = { "size 1", "size 2", "size 3", "size 4", "size 5", "size 6", "size 7", "size 8" }
+
+local function size_at(where, list, i)
+  return (check.integer(where, NAMES[i], list[i], -1))
+end
+
+--- `f(2, 3)` or `f{2, 3}` as a C array and its length. (Written out, as in class.lua.)
 local function size_list(where, first, ...)
   local list = type(first) == "table" and first or { first, ... }
-  local sizes = sizes_t()
-  if #list > C.MOSAIC_MAX_DIMS then
-    check.fail("%s: %d dims, at most %d are possible", where, #list, C.MOSAIC_MAX_DIMS)
+  local sizes, ndim = sizes_t(), #list
+  if ndim > C.MOSAIC_MAX_DIMS then
+    check.fail("%s: %d dims, at most %d are possible", where, ndim, C.MOSAIC_MAX_DIMS)
   end
-  for i = 1, #list do sizes[i - 1] = check.integer(where, ("size %d"):format(i), list[i], -1) end
-  return sizes, #list
+  if ndim > 0 then sizes[0] = size_at(where, list, 1) end
+  if ndim > 1 then sizes[1] = size_at(where, list, 2) end
+  if ndim > 2 then sizes[2] = size_at(where, list, 3) end
+  if ndim > 3 then sizes[3] = size_at(where, list, 4) end
+  for i = 5, ndim do sizes[i - 1] = size_at(where, list, i) end
+  return sizes, ndim
 end
 
 --- The size of one axis, or the list of all sizes.
@@ -45,7 +55,7 @@ function Tensor:view(...)
   local sizes, ndim = size_list("view", ...)
   local c = Tensor.blank()
   check.call("mosaic_view", c, self.c, ndim, sizes)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- As view, but copies where the strides do not allow one.
@@ -56,29 +66,49 @@ function Tensor:reshape(...)
   return self:contiguous():view(...)
 end
 
+local axes_t = ffi.typeof "int[8]"
+
+local function axis_at(list, i, ndim)
+  return (check.axis("permute", list[i], ndim))
+end
+
 --- Reorders the axes: `x:permute(1, 3, 2)`.
 function Tensor:permute(first, ...)
   local list = type(first) == "table" and first or { first, ... }
-  local ndim = self.c.ndim
+  local ndim, axes = self.c.ndim, axes_t()
   if #list ~= ndim then check.fail("permute: %d axes for %s", #list, self:describe()) end
-  local axes = ffi.new("int[8]")
-  for i = 1, ndim do axes[i - 1] = check.axis("permute", list[i], ndim) end
+  if ndim > 0 then axes[0] = axis_at(list, 1, ndim) end
+  if ndim > 1 then axes[1] = axis_at(list, 2, ndim) end
+  if ndim > 2 then axes[2] = axis_at(list, 3, ndim) end
+  if ndim > 3 then axes[3] = axis_at(list, 4, ndim) end
+  for i = 5, ndim do axes[i - 1] = axis_at(list, i, ndim) end
   local c = Tensor.blank()
   check.call("mosaic_permute", c, self.c, ndim, axes)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
+end
+
+local swaps = {} -- by numbers of axes: the order with two axes swapped
+
+local function swap(ndim, first, second)
+  local key = (ndim * 8 + first) * 8 + second
+  if not swaps[key] then
+    local order = {}
+    for i = 1, ndim do order[i] = i end
+    order[first], order[second] = second, first
+    swaps[key] = order
+  end
+  return swaps[key]
 end
 
 --- Swaps two axes.
 function Tensor:transpose(a, b)
-  local ndim, order = self.c.ndim, {}
+  local ndim = self.c.ndim
   local first, second = check.axis("transpose", a, ndim) + 1, check.axis("transpose", b, ndim) + 1
-  for i = 1, ndim do order[i] = i end
-  order[first], order[second] = second, first
-  return self:permute(order)
+  return (self:permute(swap(ndim, first, second)))
 end
 
 --- Swaps the last two axes.
-function Tensor:t() return self:transpose(-1, -2) end
+function Tensor:t() return (self:transpose(-1, -2)) end
 
 --- Elements from..to of one axis (both included, negative from the end), every step-th.
 -- An empty range (to = from - 1) gives size 0.
@@ -94,7 +124,7 @@ function Tensor:slice(axis, from, to, step)
   end
   local c = Tensor.blank()
   check.call("mosaic_slice", c, self.c, at, from - 1, math.floor((to - from) / step) + 1, step)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- `length` elements of one axis, starting at `start`.
@@ -110,7 +140,7 @@ function Tensor:select(axis, index)
   if index == 0 then check.fail("select: index 0 of axis %d: indices count from 1", at + 1) end
   local c = Tensor.blank()
   check.call("mosaic_select", c, self.c, at, index > 0 and index - 1 or index + tonumber(self.c.size[at]))
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- Repeats axes of size 1 (and new leading axes) without a copy; -1 keeps a size.
@@ -123,7 +153,7 @@ function Tensor:expand(...)
   end
   local c = Tensor.blank()
   check.call("mosaic_expand", c, self.c, ndim, sizes)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 function Tensor:expand_as(other)
@@ -174,7 +204,7 @@ end
 function Tensor:convert(dtype, device)
   local c = Tensor.blank()
   check.call("mosaic_convert", c, self.c, create.dtype("to", dtype), device)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end
 
 --- With another dtype or device: `x:to("f64")`, `x:to{device = "cuda"}`; itself when nothing changes.

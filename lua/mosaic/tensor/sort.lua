@@ -32,5 +32,5 @@ end
 function Tensor:cumsum(axis, backwards)
   local c = Tensor.blank()
   check.call("mosaic_cumsum", c, self.c, check.axis("cumsum", axis, self.c.ndim), backwards or false)
-  return Tensor.wrap(c)
+  return (Tensor.wrap(c))
 end

@@ -1,0 +1,153 @@
+--- Who keeps what alive: tensors are freed in a sweep after the collector has been round, not one by one.
+local mosaic = require "mosaic"
+local fails = require "spec.support.fails"
+
+local function leaf(values)
+  return mosaic.tensor(values, { dtype = "f64", requires_grad = true })
+end
+
+local function live()
+  mosaic.collect()
+  return mosaic.memory().live_bytes
+end
+
+--- Overwrites freed memory, if there is any.
+local function litter()
+  collectgarbage()
+  for i = 1, 200 do mosaic.full({ 3 }, -i, { dtype = "f64" }) end
+end
+
+describe("a tensor's memory", function()
+  it("stays while a view of it is there, and goes with the last one", function()
+    local before = live()
+    local row = mosaic.arange(1, 3000, { dtype = "f64" }):view(1000, 3)[500]
+    litter()
+    assert.same({ 1498, 1499, 1500 }, row:tolist())
+    assert.is_true(live() >= before + 24000)
+    row = nil -- luacheck: ignore
+    assert.equal(before, live())
+  end)
+
+  it("comes back from a hundred thousand dropped results without being asked", function()
+    local x = leaf { 1, 2, 3 }
+    for _ = 1, 50000 do local _ = x + x end
+    mosaic.reset_peak_memory()
+    local before = mosaic.memory()
+    for _ = 1, 100000 do local _ = x * x end
+    local after = mosaic.memory()
+    assert.equal(100000, after.allocations - before.allocations)
+    assert.is_true(after.peak_bytes - before.live_bytes < 100000 * 24 / 2)
+  end)
+
+  it("comes back from graphs that nobody walked, and from walked ones whose loss is kept", function()
+    local x, losses = leaf { 1, 2, 3 }, {}
+    local function step(walk)
+      local y = x:view(3, 1):expand(3, 1000):clone()
+      losses[#losses + 1] = ((y * y):tanh() * y):sum()
+      if walk then losses[#losses]:backward() end
+    end
+    step(true)
+    local before = live()
+    for _ = 1, 3 do step(true) end
+    assert.is_true(live() - before <= 3 * 8 + 24)
+    step(false)
+    assert.is_true(live() - before >= 2 * 24000)
+    losses = {}
+    assert.is_true(live() - before <= 24)
+  end)
+
+  it("comes back after an error in the middle of a walk", function()
+    local fragile = mosaic.autograd.Function("fragile", {
+      forward = function(_, x) return x * 1 end,
+      backward = function() error "no gradient today" end,
+    })
+    local x = leaf { 1, 2, 3 }
+    local before = live()
+    for _ = 1, 3 do
+      local y = x:view(3, 1):expand(3, 1000):clone()
+      assert.is_false(pcall(function() (fragile(y * y) * y):sum():backward() end))
+    end
+    assert.equal(before, live())
+    assert.is_nil(x.grad)
+  end)
+end)
+
+describe("the walk back", function()
+  it("is right when the collector runs between any two of its steps", function()
+    local collects = mosaic.autograd.Function("collects", {
+      forward = function(_, x) return x * 1 end,
+      backward = function(_, g)
+        litter()
+        return g
+      end,
+    })
+    local x, w = leaf { 1, 2, 3 }, leaf { 4, 5, 6 }
+    local y = x
+    for _ = 1, 3 do y = collects(y * w + x) end
+    litter()
+    y:sum():backward()
+    litter()
+    -- y = x (w^3 + w^2 + w + 1), dy/dw = x (3 w^2 + 2 w + 1)
+    assert.same({ 64 + 16 + 4 + 1, 125 + 25 + 5 + 1, 216 + 36 + 6 + 1 }, x.grad:tolist())
+    assert.same({ 48 + 8 + 1, 2 * (75 + 10 + 1), 3 * (108 + 12 + 1) }, w.grad:tolist())
+  end)
+
+  it("finds nodes from long ago, in the order in which they were made", function()
+    local order = {}
+    local note = mosaic.autograd.Function("note", {
+      forward = function(ctx, x, name)
+        ctx.name = name
+        return x * 1
+      end,
+      backward = function(ctx, g)
+        order[#order + 1] = ctx.name
+        return g
+      end,
+    })
+    local x = leaf { 1 }
+    local first, second = note(x, "first"), note(x, "second")
+    local y = x
+    for _ = 1, 10000 do y = y + x end
+    local third = note(x * 3, "third")
+    for _ = 1, 5000 do local _ = x + x end -- not part of it
+    (second * third + y + first):sum():backward()
+    assert.same({ "third", "second", "first" }, order)
+    assert.same({ 6 + 10001 + 1 }, x.grad:tolist()) -- 3 x^2 + 10001 x + x
+  end)
+
+  it("refuses what was freed", function()
+    local x = leaf { 1, 2 }
+    local y = x * 2
+    local z = (y * y):sum()
+    y:free()
+    fails("backward: a tensor was freed that mul needs", function() z:backward() end)
+    assert.is_nil(x.grad)
+    fails("add: an operand is not a tensor", function() return y + 1 end)
+  end)
+
+  it("lets two walks share leaves, one inside the other", function()
+    local x = leaf { 2, 3 }
+    local y = mosaic.checkpoint(function(a) return a * x end, x * x) + x * 5
+    y:sum():backward()
+    assert.same({ 3 * 4 + 5, 3 * 9 + 5 }, x.grad:tolist())
+  end)
+
+  it("adds to a sum of gradients in place, never to a gradient that somebody has", function()
+    local seen = {}
+    local watch = mosaic.autograd.Function("watch", {
+      forward = function(_, x) return x * 1 end,
+      backward = function(_, g)
+        seen[#seen + 1] = g
+        return g
+      end,
+    })
+    local x = leaf { 1 }
+    local parts = {}
+    for i = 1, 4 do parts[i] = watch(x) * i end
+    local g = mosaic.tensor({ 1 }, { dtype = "f64" });
+    (parts[1] + parts[2] + parts[3] + parts[4]):backward(g)
+    assert.same({ 10 }, x.grad:tolist())
+    assert.same({ 1 }, g:tolist())
+    for i = 1, 4 do assert.same({ 5 - i }, seen[i]:tolist()) end
+  end)
+end)
