@@ -11,7 +11,7 @@ typedef struct {
     int vectors;
     limits limits;
     float *q, *out;   /* (d, width), (round_up(d, STEP), width) */
-    float *top, *sum; /* (width): largest score, sum of the weights: 2^(score base - top base) */
+    float *top, *sum; /* (width): largest score, sum of the weights: 2^((score - top) base) */
 } tile;
 
 typedef struct {
@@ -97,14 +97,15 @@ VEC_INLINE void make_scores(int vectors, float *scores, vec *top, const float *k
     }
 }
 
-/* scores <- 2^(score base - reference); adds them up. */
-VEC_INLINE void make_weights(int vectors, float *scores, const vec *reference, vec base, vec *sum,
+/* scores <- 2^((score - top) base); adds them up. The largest weight is 1, so that the only key of
+ * a query gives its value, to the bit, which backward's differences rely on. */
+VEC_INLINE void make_weights(int vectors, float *scores, const vec *top, vec base, vec *sum,
                              int64_t keys)
 {
     unsigned saved = vec_flush();
     for (int64_t j = 0; j < keys; j++)
         for (int w = 0; w < vectors; w++, scores += VEC_LANES) {
-            vec p = vec_exp2(vec_fma(vec_load(scores), base, -reference[w]));
+            vec p = vec_exp2((vec_load(scores) - top[w]) * base);
             vec_store(scores, p);
             sum[w] += p;
         }
@@ -143,16 +144,15 @@ VEC_INLINE void attend_vectors(int vectors, const mosaic_attention_unit *u, cons
     const int64_t keys = s->to - s->from, d = u->d;
     const float *mask = s->hides || s->adds ? w->mask : NULL;
     const vec base = vec_set(w->scaling.base);
-    vec top[VECTORS], reference[VECTORS], factor[VECTORS], sum[VECTORS];
+    vec top[VECTORS], factor[VECTORS], sum[VECTORS];
     for (int i = 0; i < vectors; i++) top[i] = vec_load(t->top + i * VEC_LANES);
     make_scores(vectors, w->scores, top, w->k + key * d, t->q, mask, keys, d);
     if (u->score) make_new_scores(vectors, u, w, t, s, top);
     for (int i = 0; i < vectors; i++) {
-        reference[i] = top[i] * base;
-        factor[i] = vec_exp2(vec_load(t->top + i * VEC_LANES) * base - reference[i]);
+        factor[i] = vec_exp2((vec_load(t->top + i * VEC_LANES) - top[i]) * base);
         sum[i] = vec_load(t->sum + i * VEC_LANES) * factor[i];
     }
-    make_weights(vectors, w->scores, reference, base, sum, keys);
+    make_weights(vectors, w->scores, top, base, sum, keys);
     if (w->factors) apply_factors(vectors, w->scores, w->factors, vectors * VEC_LANES, keys);
     add_values(vectors, t->out, factor, w->v + key * STEP, w->scores, keys, d);
     for (int i = 0; i < vectors; i++) {
@@ -208,7 +208,7 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
 static void close_tile(const mosaic_attention_unit *u, tile *t)
 {
     const int64_t width = t->vectors * VEC_LANES, d = u->d;
-    const scaling s = scaling_of(u->scale);
+    const double unit = scaling_of(u->scale).unit;
     float whole[TILE] __attribute__((aligned(64))) = {0};
     float rest[TILE] __attribute__((aligned(64))) = {0};
     for (int64_t i = 0; i < width; i += VEC_LANES) {
@@ -225,8 +225,7 @@ static void close_tile(const mosaic_attention_unit *u, tile *t)
     for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p)) {
         double *lse = (double *)(void *)u->lse.data + mosaic_rows_at(&u->lse, p.head, p.query, 0);
         double log_sum = ((double)whole[lane] + (double)rest[lane]) * LN2;
-        double reference = (double)(t->top[lane] * s.base);
-        *lse = t->sum[lane] == 0 ? -INFINITY : natural_of(s, reference) + log_sum;
+        *lse = t->sum[lane] == 0 ? -INFINITY : (double)t->top[lane] * unit + log_sum;
     }
 }
 

@@ -238,7 +238,7 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
     scale_vectors(t->q, u->d * t->vectors, vec_set(scaling_of(u->scale).power));
     pack_lanes(t->dout, width, u, &u->dout, first, rows);
     for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->dq[i] = 0;
-    const double per_power = natural_of(scaling_of(u->scale), 1);
+    const double power = natural_of_power(scaling_of(u->scale));
     place p = place_of(u, first);
     for (int64_t lane = 0; lane < width; lane++) {
         t->lse[lane] = INFINITY; /* where no key is seen every p is 0 */
@@ -246,7 +246,7 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
         if (lane >= rows) continue;
         const double *lse = (const double *)(const void *)u->lse.data;
         const float *delta = (const float *)(const void *)u->delta.data;
-        double exact = lse[mosaic_rows_at(&u->lse, p.head, p.query, 0)] / per_power;
+        double exact = lse[mosaic_rows_at(&u->lse, p.head, p.query, 0)] / power;
         if (exact != -INFINITY) {
             t->lse[lane] = (float)exact;
             t->lse_rest[lane] = (float)(exact - (double)t->lse[lane]);

@@ -32,9 +32,9 @@ static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* scale = power * unit: q is multiplied by the power of two, exactly, and scores are kept in units
- * of `unit`; a weight is 2^(score base - reference) with base = unit log2 e, 1/2 <= base < 1, in
- * one rounding. Scaled by all of scale and log2 e before, a score of 100 would lose up to half a
- * bit of its natural precision. */
+ * of `unit`, base = unit log2 e, 1/2 <= base < 1, until something has been subtracted from them.
+ * Scaled by all of scale and log2 e at once, a score of 100 would lose up to half a bit of its
+ * natural precision. */
 typedef struct {
     float power, base;
     double unit;
@@ -49,12 +49,8 @@ static inline scaling scaling_of(double scale)
                      ldexp(fabs(scale), -exponent)};
 }
 
-/* What a reference in powers of two is in natural logarithms: base is rounded to f32, and all that
- * is compared with the same reference was. */
-static inline double natural_of(scaling s, double reference)
-{
-    return reference * s.unit / (double)s.base;
-}
+/* A power of two in natural logarithms, as scores times the rounded base count it. */
+static inline double natural_of_power(scaling s) { return s.unit / (double)s.base; }
 
 /* ---- the one inner loop --------------------------------------------------------------------- */
 
