@@ -19,7 +19,7 @@ typedef struct {
     float *q, *dout;           /* (d, width), q times the power of two in scale */
     float *q_rows, *dout_rows; /* (TILE, lanes of d) */
     float *dq;                 /* (round_up(d, STEP), width) */
-    float *lse, *lse_rest;     /* (width): in powers of two, and what f32 leaves of it */
+    float *lse, *lse_rest;     /* (width): in units of scores, and what f32 leaves of it */
     float *delta;              /* (width) */
 } tile;
 
@@ -111,7 +111,7 @@ VEC_INLINE void make_slants(int vectors, const workspace *w, int64_t keys)
         vec delta = vec_load(w->tile.delta + i * VEC_LANES);
         float *weight = w->weights + i * VEC_LANES, *slant = w->slant + i * VEC_LANES;
         for (int64_t j = 0; j < keys; j++, weight += TILE, slant += TILE) {
-            vec p = vec_exp2(vec_fma(vec_load(weight), base, -lse) - lse_rest);
+            vec p = vec_exp2((vec_load(weight) - lse - lse_rest) * base);
             vec_store(weight, p);
             vec_store(slant, p * (vec_load(slant) - delta));
         }
@@ -238,7 +238,7 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
     scale_vectors(t->q, u->d * t->vectors, vec_set(scaling_of(u->scale).power));
     pack_lanes(t->dout, width, u, &u->dout, first, rows);
     for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->dq[i] = 0;
-    const double power = natural_of_power(scaling_of(u->scale));
+    const double unit = scaling_of(u->scale).unit;
     place p = place_of(u, first);
     for (int64_t lane = 0; lane < width; lane++) {
         t->lse[lane] = INFINITY; /* where no key is seen every p is 0 */
@@ -246,7 +246,7 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
         if (lane >= rows) continue;
         const double *lse = (const double *)(const void *)u->lse.data;
         const float *delta = (const float *)(const void *)u->delta.data;
-        double exact = lse[mosaic_rows_at(&u->lse, p.head, p.query, 0)] / power;
+        double exact = lse[mosaic_rows_at(&u->lse, p.head, p.query, 0)] / unit;
         if (exact != -INFINITY) {
             t->lse[lane] = (float)exact;
             t->lse_rest[lane] = (float)(exact - (double)t->lse[lane]);

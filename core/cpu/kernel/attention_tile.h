@@ -49,9 +49,6 @@ static inline scaling scaling_of(double scale)
                      ldexp(fabs(scale), -exponent)};
 }
 
-/* A power of two in natural logarithms, as scores times the rounded base count it. */
-static inline double natural_of_power(scaling s) { return s.unit / (double)s.base; }
-
 /* ---- the one inner loop --------------------------------------------------------------------- */
 
 typedef vec sums[STEP][VECTORS];
