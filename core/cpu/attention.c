@@ -17,6 +17,7 @@
 
 typedef struct {
     int64_t *low, *high, *q_position, *k_position; /* NULL where nothing asks for positions */
+    int64_t bytes;                                 /* that they take */
     double *slope;
     mosaic_attention_fault *fault;
 } plan;
@@ -56,10 +57,11 @@ static mosaic_status make_plan(plan *p, const mosaic_attention_call *call)
     *p = (plan){0};
     if (!has_limits(o) && !o->alibi && o->dropout == 0 && !has_programs(o)) return MOSAIC_OK;
     int64_t bytes = (3 * nq + nk + heads) * 8;
-    int64_t *room = malloc((size_t)bytes);
+    int64_t *room = mosaic_cpu_allocate(&mosaic_cpu_device, bytes);
     if (!room)
         return mosaic_fail(MOSAIC_ENOMEM, "attention: no memory for %lld bytes of positions",
                            (long long)bytes);
+    p->bytes = bytes;
     p->q_position = room;
     p->k_position = room + 3 * nq;
     mosaic_attention_positions(p->q_position, o->q_positions, nq);
@@ -241,7 +243,8 @@ void mosaic_attention_report(const mosaic_attention_unit *u, const mosaic_progra
 static mosaic_status close_job(job *j)
 {
     const mosaic_attention_fault *fault = &j->fault;
-    free(j->positions.q_position);
+    if (j->positions.bytes)
+        mosaic_cpu_release(&mosaic_cpu_device, j->positions.q_position, j->positions.bytes);
     MOSAIC_REQUIRE(!fault->entry,
                    "attention: %s looks up an entry that its table does not have, for b, h, i, j = "
                    "%lld, %lld, %lld, %lld",

@@ -45,7 +45,7 @@ local function record(row, out, a, b, c, d, e, ea, eb, ec, ed)
     row = row, sequence = next_number(), state = false, out = saves.out and out or false,
     kind = kind_of(out, ea), grad = false, own = false, node = false,
   }
-  out.edge, out.requires_grad = node, true
+  out.edge = node
 end
 
 --- Lets go of what a node had for backward.

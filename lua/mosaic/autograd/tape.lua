@@ -99,7 +99,7 @@ end
 --- Makes node the producer of its only result, which becomes part of the graph.
 function tape.attach(node, t)
   node.kind = kind_of(t, node.inputs[1])
-  t.edge, t.requires_grad = node, true
+  t.edge = node
 end
 
 --- The same for a list of results; those that are nil or false have no gradient.
@@ -108,7 +108,7 @@ function tape.attach_list(node, list, count)
   for i = 1, count or #list do
     local t = list[i]
     local edge = t and { kind = kind_of(t), grad = false, own = false, node = node, leaf = false }
-    if edge then t.edge, t.requires_grad = edge, true end
+    if edge then t.edge = edge end
     node.outputs[i] = edge or false
   end
 end
@@ -284,7 +284,6 @@ function Tensor:requires_grad_(on)
   if on and not self.dtype:match "f" then
     check.fail("requires_grad_: %s is not a float tensor", self:describe())
   end
-  self.requires_grad = on
   self.edge = on and {
     kind = kind_of(self), grad = false, own = false, node = false, leaf = self, state = false,
   }

@@ -4,7 +4,8 @@
 --
 --   t.dtype, t.device, t.ndim, t.shape    properties (shape is a fresh Lua list)
 --   t[i]                                  t:select(1, i)
---   t.requires_grad, t.grad, t.edge       set by the tape
+--   t.grad, t.edge                        set by the tape
+--   t.requires_grad                       is there an edge?
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local heap = require "mosaic.heap"
@@ -15,12 +16,12 @@ local properties = {}
 --- An empty C view, to be filled by a C call: `check.call("mosaic_...", c, ...)`.
 Tensor.blank = heap.view
 
---- The Lua object for a filled C view. (The tape's fields have their places from the start: a field
--- that is missing costs a search, one that is added later a new table. And no tail call here, nor by those
+--- The Lua object for a filled C view. (The tape's field has its place from the start: one that is
+-- missing costs a search, one that is added later a new table. And no tail call here, nor by those
 -- who return this: a trace that begins at a function must end at its own return.)
 function Tensor.wrap(c)
   heap.poll()
-  return (setmetatable({ c = c, edge = false, requires_grad = false }, Tensor))
+  return (setmetatable({ c = c, edge = false }, Tensor))
 end
 
 --- Gives the memory back now instead of when the collector comes by; the tensor is unusable from here on.
@@ -50,6 +51,7 @@ function properties.device(t)
 end
 
 function properties.ndim(t) return t.c.ndim end
+function properties.requires_grad(t) return t.edge ~= false end
 --- Written out for the usual numbers of axes: a loop here would keep every caller from being compiled.
 local few_axes = {
   [0] = function() return {} end,

@@ -61,9 +61,10 @@ end
 --- As view, but copies where the strides do not allow one.
 function Tensor:reshape(...)
   local sizes, ndim = size_list("reshape", ...)
-  local c = Tensor.blank()
-  if C.mosaic_view(c, self.c, ndim, sizes) == C.MOSAIC_OK then return self:view(...) end
-  return self:contiguous():view(...)
+  if not self:is_contiguous() and C.mosaic_view(Tensor.blank(), self.c, ndim, sizes) ~= C.MOSAIC_OK then
+    return (self:contiguous():view(...))
+  end
+  return (self:view(...))
 end
 
 local axes_t = ffi.typeof "int[8]"
