@@ -137,17 +137,25 @@ typedef struct mosaic_device {
      * leading sizes (expanded); k may be 0. */
     mosaic_status (*matmul)(const mosaic_tensor *out, const mosaic_tensor *a,
                             const mosaic_tensor *b, const mosaic_tensor *bias);
-    /* out = GELU (by tanh) of product = the same. *done: false where it has not been done, since a
-     * product and then a GELU are as good. NULL: always so. */
+    /* out = add (the same sizes as out) + a b. NULL: a product and then a sum are as good. */
+    mosaic_status (*matmul_add)(const mosaic_tensor *out, const mosaic_tensor *a,
+                                const mosaic_tensor *b, const mosaic_tensor *add);
+    /* out = GELU of product = a b + bias. *done: false where it has not been done, since a product
+     * and then a GELU are as good. NULL: always so. */
     mosaic_status (*matmul_gelu)(const mosaic_tensor *out, const mosaic_tensor *product,
                                  const mosaic_tensor *a, const mosaic_tensor *b,
-                                 const mosaic_tensor *bias, bool *done);
+                                 const mosaic_tensor *bias, mosaic_unary_op gelu, bool *done);
 
     /* Rows of the last axis. stats is contiguous: the mean (0 unless centered) and 1/deviation of
      * each row. weight, bias, dx, dweight, dbias may be NULL. */
     mosaic_status (*normalize)(const mosaic_tensor *out, const mosaic_tensor *stats,
                                const mosaic_tensor *x, const mosaic_tensor *weight,
                                const mosaic_tensor *bias, double eps, bool centered);
+    /* The same of sum = x + y, all with the same sizes. NULL: a sum and then normalize. */
+    mosaic_status (*add_normalize)(const mosaic_tensor *out, const mosaic_tensor *sum,
+                                   const mosaic_tensor *stats, const mosaic_tensor *x,
+                                   const mosaic_tensor *y, const mosaic_tensor *weight,
+                                   const mosaic_tensor *bias, double eps, bool centered);
     mosaic_status (*normalize_backward)(const mosaic_tensor *dx, const mosaic_tensor *dweight,
                                         const mosaic_tensor *dbias, const mosaic_tensor *g,
                                         const mosaic_tensor *x, const mosaic_tensor *weight,

@@ -585,6 +585,12 @@ MOSAIC_API mosaic_status mosaic_linear_gelu(mosaic_tensor *out, mosaic_tensor *p
                                             const mosaic_tensor *x, const mosaic_tensor *weight,
                                             const mosaic_tensor *bias, mosaic_unary_op gelu);
 
+/* dx (..., k) <- g (..., n) weight (n, k) + sum (..., k), the gradient of linear's x, added to one
+ * that is there already; sum may be NULL. */
+MOSAIC_API mosaic_status mosaic_linear_backward(mosaic_tensor *dx, const mosaic_tensor *g,
+                                                const mosaic_tensor *weight,
+                                                const mosaic_tensor *sum);
+
 /* How devices with units for it multiply f32: in f32, or as TF32, operands rounded to 11 bits and
  * summed in f32. F32 by default, with MOSAIC_TF32=1 in the environment TF32. */
 typedef enum { MOSAIC_PRECISION_F32, MOSAIC_PRECISION_TF32 } mosaic_precision;
@@ -611,6 +617,11 @@ MOSAIC_API mosaic_status mosaic_layer_norm(mosaic_tensor *out, mosaic_tensor *st
 MOSAIC_API mosaic_status mosaic_rms_norm(mosaic_tensor *out, mosaic_tensor *stats,
                                          const mosaic_tensor *x, const mosaic_tensor *weight,
                                          double eps);
+/* layer_norm of sum = x + y, as a residual block ends; x and y have the same sizes. */
+MOSAIC_API mosaic_status mosaic_add_layer_norm(mosaic_tensor *out, mosaic_tensor *sum,
+                                               mosaic_tensor *stats, const mosaic_tensor *x,
+                                               const mosaic_tensor *y, const mosaic_tensor *weight,
+                                               const mosaic_tensor *bias, double eps);
 /* Gradients that are not wanted are NULL; so is the weight where there was none. */
 MOSAIC_API mosaic_status mosaic_layer_norm_backward(mosaic_tensor *dx, mosaic_tensor *dweight,
                                                     mosaic_tensor *dbias, const mosaic_tensor *g,

@@ -139,7 +139,7 @@ mosaic_status mosaic_cuda_matmul(const mosaic_tensor *out, const mosaic_tensor *
                                  const mosaic_tensor *b, const mosaic_tensor *bias);
 mosaic_status mosaic_cuda_matmul_gelu(const mosaic_tensor *out, const mosaic_tensor *product,
                                       const mosaic_tensor *a, const mosaic_tensor *b,
-                                      const mosaic_tensor *bias, bool *done);
+                                      const mosaic_tensor *bias, mosaic_unary_op gelu, bool *done);
 /* Of integers. */
 mosaic_status mosaic_cuda_matmul_whole(const mosaic_tensor *out, const mosaic_tensor *a,
                                        const mosaic_tensor *b, const mosaic_tensor *bias);

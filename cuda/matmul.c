@@ -284,13 +284,14 @@ static bool takes_gelu(stack *s, const mosaic_tensor *out, const mosaic_tensor *
            (!bias || set_bias(p, bias)) && mosaic_product_fits(mosaic_cuda_of(out), p);
 }
 
+/* The library knows the approximation by tanh alone. */
 mosaic_status mosaic_cuda_matmul_gelu(const mosaic_tensor *out, const mosaic_tensor *product,
                                       const mosaic_tensor *a, const mosaic_tensor *b,
-                                      const mosaic_tensor *bias, bool *done)
+                                      const mosaic_tensor *bias, mosaic_unary_op gelu, bool *done)
 {
     const mosaic_cuda *device = mosaic_cuda_of(out);
     bool narrow = mosaic_dtype_is_float(out->dtype) && out->dtype != MOSAIC_DTYPE_F64;
-    if (!narrow || size_of(a, 1) == 0) return MOSAIC_OK;
+    if (gelu != MOSAIC_UNARY_GELU_TANH || !narrow || size_of(a, 1) == 0) return MOSAIC_OK;
     MOSAIC_TRY(mosaic_cuda_enter(device));
     stack s = make_stack(out, a, b);
     *done = takes_gelu(&s, out, product, bias);

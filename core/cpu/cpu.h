@@ -33,10 +33,19 @@ mosaic_status mosaic_cpu_attention_merge_backward(const mosaic_attention_parts *
 
 mosaic_status mosaic_cpu_matmul(const mosaic_tensor *out, const mosaic_tensor *a,
                                 const mosaic_tensor *b, const mosaic_tensor *bias);
+mosaic_status mosaic_cpu_matmul_add(const mosaic_tensor *out, const mosaic_tensor *a,
+                                    const mosaic_tensor *b, const mosaic_tensor *add);
+mosaic_status mosaic_cpu_matmul_gelu(const mosaic_tensor *out, const mosaic_tensor *product,
+                                     const mosaic_tensor *a, const mosaic_tensor *b,
+                                     const mosaic_tensor *bias, mosaic_unary_op gelu, bool *done);
 
 mosaic_status mosaic_cpu_normalize(const mosaic_tensor *out, const mosaic_tensor *stats,
                                    const mosaic_tensor *x, const mosaic_tensor *weight,
                                    const mosaic_tensor *bias, double eps, bool centered);
+mosaic_status mosaic_cpu_add_normalize(const mosaic_tensor *out, const mosaic_tensor *sum,
+                                       const mosaic_tensor *stats, const mosaic_tensor *x,
+                                       const mosaic_tensor *y, const mosaic_tensor *weight,
+                                       const mosaic_tensor *bias, double eps, bool centered);
 mosaic_status mosaic_cpu_normalize_backward(const mosaic_tensor *dx, const mosaic_tensor *dweight,
                                             const mosaic_tensor *dbias, const mosaic_tensor *g,
                                             const mosaic_tensor *x, const mosaic_tensor *weight,

@@ -45,27 +45,32 @@ bool mosaic_gemm_fits(int dtype, int64_t rows, int64_t columns, int64_t row, int
     return !mosaic_dtype_is_float(dtype) || lay_out(&ignored, rows, columns, row, column);
 }
 
-/* BLAS adds to what is there: the bias goes in first, while the tile is in the cache anyway. */
-static void place_bias(const mosaic_gemm *g, size_t element)
+/* BLAS adds to what is there: the bias, or what is added, goes in first, while the tile is in the
+ * cache anyway. Returns BLAS's beta. */
+static int place_start(const mosaic_gemm *g, int64_t element)
 {
-    for (int64_t i = 0; i < g->m; i++)
-        memcpy(g->c + (size_t)(i * g->c_row) * element, g->bias, (size_t)g->n * element);
+    for (int64_t i = 0; i < g->m; i++) {
+        char *row = g->c + i * g->c_row * element;
+        const char *from = g->add ? g->add + i * g->c_row * element : g->bias;
+        if (from && from != row) memcpy(row, from, (size_t)(g->n * element));
+    }
+    return g->bias || g->add;
 }
 
 static void multiply_f32(const mosaic_gemm *g, layout a, layout b)
 {
-    if (g->bias) place_bias(g, sizeof(float));
+    int beta = place_start(g, sizeof(float));
     cblas_sgemm(CblasRowMajor, a.transpose, b.transpose, (int)g->m, (int)g->n, (int)g->k, 1.0f,
-                (const float *)g->a, a.leading, (const float *)g->b, b.leading,
-                g->bias ? 1.0f : 0.0f, (float *)g->c, (int)g->c_row);
+                (const float *)g->a, a.leading, (const float *)g->b, b.leading, (float)beta,
+                (float *)g->c, (int)g->c_row);
 }
 
 static void multiply_f64(const mosaic_gemm *g, layout a, layout b)
 {
-    if (g->bias) place_bias(g, sizeof(double));
+    int beta = place_start(g, sizeof(double));
     cblas_dgemm(CblasRowMajor, a.transpose, b.transpose, (int)g->m, (int)g->n, (int)g->k, 1.0,
-                (const double *)g->a, a.leading, (const double *)g->b, b.leading,
-                g->bias ? 1.0 : 0.0, (double *)g->c, (int)g->c_row);
+                (const double *)g->a, a.leading, (const double *)g->b, b.leading, beta,
+                (double *)g->c, (int)g->c_row);
 }
 
 /* ---- integers ------------------------------------------------------------------------------- */

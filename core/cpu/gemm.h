@@ -3,12 +3,13 @@
 #define MOSAIC_CPU_GEMM_H
 #include "../mosaic.h"
 
-/* c (m,n) = a (m,k) b (k,n) + bias (n). Element (i,j) of a lies at a[i*a_row + j*a_column], of b
- * likewise; c's columns are adjacent. dtype is f32, f64 or an integer type. */
+/* c (m,n) = a (m,k) b (k,n) + bias (n), or + add (m,n), whose rows lie as c's do. Element (i,j) of
+ * a lies at a[i*a_row + j*a_column], of b likewise; c's columns are adjacent. dtype is f32, f64 or
+ * an integer type. */
 typedef struct mosaic_gemm {
     int dtype;
     int64_t m, n, k;
-    const char *a, *b, *bias; /* bias: NULL for none */
+    const char *a, *b, *bias, *add; /* bias, add: NULL for none, not both; add may be c */
     int64_t a_row, a_column, b_row, b_column, c_row;
     char *c;
     const float *packed; /* b, where mosaic_gemm_pack has packed it */

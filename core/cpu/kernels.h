@@ -75,6 +75,10 @@ typedef struct {
     /* stats (rows,2): mean and 1/deviation */                                                     \
     void (*forward_##suffix)(const mosaic_normalize_forward *c, int64_t rows, T *out,              \
                              int64_t out_step, T *stats, const T *x, int64_t x_step);              \
+    /* to: out, sum = x + y, stats; from: x, y */                                                  \
+    void (*add_forward_##suffix)(const mosaic_normalize_forward *c, int64_t rows, T *const *to,    \
+                                 const int64_t *to_step, const T *const *from,                     \
+                                 const int64_t *from_step);                                        \
     /* dx may be NULL; partial (2,n): dweight and dbias are added to it */                         \
     void (*backward_##suffix)(const mosaic_normalize_backward *c, int64_t rows, T *dx,             \
                               int64_t dx_step, const T *g, int64_t g_step, const T *x,             \

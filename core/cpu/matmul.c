@@ -6,6 +6,7 @@
 #include "../parallel.h"
 #include "cpu.h"
 #include "gemm.h"
+#include "kernels.h"
 #include "loop.h"
 
 enum {
@@ -26,7 +27,9 @@ typedef struct {
     int64_t size[MOSAIC_MAX_DIMS], step[MOSAIC_MAX_DIMS][3];
     int64_t bytes; /* of one element */
     int64_t tile_m, tiles_m, tiles_n, chunks, chunk;
-    char *partial; /* (chunks, m, n) where chunks > 1 */
+    char *partial;          /* (chunks, m, n) where chunks > 1 */
+    char *activated;        /* lies as c does; NULL: */
+    mosaic_map_kernel gelu; /* no GELU of c is wanted */
 } stack;
 
 /* ---- operands ------------------------------------------------------------------------------- */
@@ -116,16 +119,6 @@ static void add_axis(stack *s, int64_t size, int64_t c, int64_t a, int64_t b)
     s->step[s->axes][0] = c, s->step[s->axes][1] = a, s->step[s->axes++][2] = b;
 }
 
-static stack make_stack(const mosaic_tensor *c, const mosaic_tensor *a, const mosaic_tensor *b)
-{
-    stack s = {.bytes = mosaic_dtype_bytes((mosaic_dtype)c->dtype)};
-    place(&s.whole, c, a, b);
-    for (int i = c->ndim - 3; i >= 0; i--)
-        add_axis(&s, c->size[i], c->stride[i], a->stride[i], b->stride[i]);
-    if (s.whole.m == 1) s.whole.c_row = s.whole.n;
-    return s;
-}
-
 static int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
 
 static int64_t products(const stack *s)
@@ -148,9 +141,32 @@ static void cut(stack *s)
     s->chunks = pieces(g->k, s->chunk);
 }
 
+static stack make_stack(const mosaic_tensor *c, const mosaic_tensor *a, const mosaic_tensor *b)
+{
+    stack s = {.bytes = mosaic_dtype_bytes((mosaic_dtype)c->dtype)};
+    place(&s.whole, c, a, b);
+    for (int i = c->ndim - 3; i >= 0; i--)
+        add_axis(&s, c->size[i], c->stride[i], a->stride[i], b->stride[i]);
+    if (s.whole.m == 1) s.whole.c_row = s.whole.n;
+    cut(&s);
+    return s;
+}
+
 /* ---- running -------------------------------------------------------------------------------- */
 
 static int64_t shorter(int64_t piece, int64_t left) { return piece < left ? piece : left; }
+
+/* The GELU of a tile of c, which is still in the cache. */
+static void activate(const stack *s, const mosaic_gemm *g, int64_t at)
+{
+    bool together = g->c_row == g->n;
+    int64_t rows = together ? 1 : g->m, count = together ? g->m * g->n : g->n;
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t row = i * g->c_row * s->bytes;
+        s->gelu(count, s->activated + at + row, (const void *[]){g->c + row}, (int64_t[]){1},
+                (double[]){0, 0});
+    }
+}
 
 /* Task numbers count chunks, then tiles along n, then along m, then products. */
 static void run_task(const stack *s, int64_t task)
@@ -172,9 +188,11 @@ static void run_task(const stack *s, int64_t task)
     else
         g.c += at[0] * s->bytes;
     if (g.bias) g.bias += j * s->bytes;
+    if (g.add) g.add += at[0] * s->bytes;
     g.m = shorter(s->tile_m, g.m - i), g.n = shorter(TILE_N, g.n - j),
     g.k = shorter(s->chunk, g.k - p);
     mosaic_gemm_run(&g);
+    if (s->activated) activate(s, &g, at[0] * s->bytes);
 }
 
 static void run_tasks(void *context, int64_t from, int64_t to)
@@ -229,7 +247,6 @@ static mosaic_status pack_shared(stack *s, mosaic_tensor *room)
 static mosaic_status run(stack *s, mosaic_tensor *packed)
 {
     const mosaic_gemm *g = &s->whole;
-    cut(s);
     MOSAIC_TRY(pack_shared(s, packed));
     s->tiles_m = pieces(g->m, s->tile_m);
     int64_t tasks = products(s) * s->tiles_m * s->tiles_n * s->chunks;
@@ -244,38 +261,101 @@ typedef struct {
     mosaic_tensor c, a, b, bias, packed;
 } copies;
 
+/* What else is wanted: bias (n) or add (as c) is added, activated is the GELU of the result. NULL:
+ * not wanted. */
+typedef struct {
+    const mosaic_tensor *bias, *add, *activated;
+    mosaic_unary_op gelu;
+} extras;
+
+static bool lies_as(const mosaic_tensor *a, const mosaic_tensor *b)
+{
+    bool same = a->dtype == b->dtype;
+    for (int i = 0; i < b->ndim; i++) same &= b->size[i] == 1 || a->stride[i] == b->stride[i];
+    return same;
+}
+
+/* Makes the extras part of the tasks, where out, the tensors and the type allow. */
+static bool fuse(stack *s, const mosaic_tensor *out, const extras *e)
+{
+    if (!fits_result(out) || !mosaic_dtype_is_float(out->dtype) || s->chunks > 1) return false;
+    if (e->add && !lies_as(e->add, out)) return false;
+    if (e->activated && !lies_as(e->activated, out)) return false;
+    if (e->add) s->whole.add = mosaic_data(e->add);
+    if (e->activated) {
+        int type = out->dtype == MOSAIC_DTYPE_F64 ? MOSAIC_CPU_F64 : MOSAIC_CPU_F32;
+        s->activated = mosaic_data(e->activated);
+        s->gelu = mosaic_cpu()->unary->of[e->gelu][type];
+    }
+    return true;
+}
+
+/* What could not be part of the tasks; c is the product. */
+static mosaic_status finish(const mosaic_tensor *out, const mosaic_tensor *c, const extras *e)
+{
+    bool whole = !mosaic_dtype_is_float(out->dtype);
+    mosaic_dtype compute = whole ? MOSAIC_DTYPE_I64 : mosaic_dtype_accumulator(out->dtype);
+    mosaic_elementwise sum = {MOSAIC_BINARY, MOSAIC_BINARY_ADD, compute, 1, 0, 0, {c, e->add}};
+    mosaic_elementwise gelu = {MOSAIC_UNARY, (int)e->gelu, compute, 0, 0, 0, {out}};
+    if (e->add)
+        MOSAIC_TRY(mosaic_cpu_elementwise(out, &sum));
+    else if (mosaic_data(out) != mosaic_data(c))
+        MOSAIC_TRY(mosaic_cpu_copy(out, c));
+    return e->activated ? mosaic_cpu_elementwise(e->activated, &gelu) : MOSAIC_OK;
+}
+
 static mosaic_status multiply(copies *room, const mosaic_tensor *out, mosaic_tensor a,
-                              mosaic_tensor b, const mosaic_tensor *bias)
+                              mosaic_tensor b, const extras *e)
 {
     mosaic_tensor c = *out;
-    bool direct = fits_result(&c);
     int dtype = mosaic_dtype_is_half(c.dtype) ? MOSAIC_DTYPE_F32 : c.dtype;
     if (!fits(&a) || better_packed(&a, &b)) MOSAIC_TRY(pack(&room->a, &a));
     if (!fits(&b)) MOSAIC_TRY(pack(&room->b, &b));
-    if (!direct) {
-        MOSAIC_TRY(mosaic_output(&room->c, "matmul", dtype, c.ndim, c.size, mosaic_device_of(&c)));
-        c = room->c;
-    }
     stack s = make_stack(&c, &a, &b);
-    if (bias) {
-        MOSAIC_TRY(
-            mosaic_output(&room->bias, "matmul", dtype, 1, bias->size, mosaic_device_of(&c)));
-        MOSAIC_TRY(mosaic_cpu_copy(&room->bias, bias));
+    bool fused = fuse(&s, out, e);
+    if (!fits_result(&c) || (e->add && !fused)) {
+        MOSAIC_TRY(mosaic_output(&room->c, "matmul", dtype, c.ndim, c.size, mosaic_device_of(&c)));
+        c = room->c, s = make_stack(&c, &a, &b);
+    }
+    if (e->bias) {
+        const int64_t *n = e->bias->size;
+        MOSAIC_TRY(mosaic_output(&room->bias, "matmul", dtype, 1, n, mosaic_device_of(&c)));
+        MOSAIC_TRY(mosaic_cpu_copy(&room->bias, e->bias));
         s.whole.bias = mosaic_data(&room->bias);
     }
     MOSAIC_TRY(run(&s, &room->packed));
-    return direct ? MOSAIC_OK : mosaic_cpu_copy(out, &c);
+    return fused ? MOSAIC_OK : finish(out, &c, e);
 }
 
-mosaic_status mosaic_cpu_matmul(const mosaic_tensor *out, const mosaic_tensor *a,
-                                const mosaic_tensor *b, const mosaic_tensor *bias)
+static mosaic_status multiply_with(const mosaic_tensor *out, const mosaic_tensor *a,
+                                   const mosaic_tensor *b, extras e)
 {
     copies room = {0};
-    mosaic_status status = multiply(&room, out, *a, *b, bias);
+    mosaic_status status = multiply(&room, out, *a, *b, &e);
     mosaic_tensor_clear(&room.c);
     mosaic_tensor_clear(&room.a);
     mosaic_tensor_clear(&room.b);
     mosaic_tensor_clear(&room.bias);
     mosaic_tensor_clear(&room.packed);
     return status;
+}
+
+mosaic_status mosaic_cpu_matmul(const mosaic_tensor *out, const mosaic_tensor *a,
+                                const mosaic_tensor *b, const mosaic_tensor *bias)
+{
+    return multiply_with(out, a, b, (extras){.bias = bias});
+}
+
+mosaic_status mosaic_cpu_matmul_add(const mosaic_tensor *out, const mosaic_tensor *a,
+                                    const mosaic_tensor *b, const mosaic_tensor *add)
+{
+    return multiply_with(out, a, b, (extras){.add = add});
+}
+
+mosaic_status mosaic_cpu_matmul_gelu(const mosaic_tensor *out, const mosaic_tensor *product,
+                                     const mosaic_tensor *a, const mosaic_tensor *b,
+                                     const mosaic_tensor *bias, mosaic_unary_op gelu, bool *done)
+{
+    *done = true;
+    return multiply_with(product, a, b, (extras){bias, NULL, out, gelu});
 }

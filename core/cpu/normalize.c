@@ -34,20 +34,50 @@ static void forward_rows_f64(void *context, int64_t first, int64_t rows, char *c
                                          (double *)data[1], (const double *)data[2], step[2]);
 }
 
+/* Operands: out, sum, stats, x, y. */
+static void add_forward_rows_f32(void *context, int64_t first, int64_t rows, char *const *data,
+                                 const int64_t *step)
+{
+    (void)first;
+    float *to[] = {(float *)data[0], (float *)data[1], (float *)data[2]};
+    const float *from[] = {(const float *)data[3], (const float *)data[4]};
+    mosaic_cpu()->normalize->add_forward_f32(context, rows, to, step, from, step + 3);
+}
+
+static void add_forward_rows_f64(void *context, int64_t first, int64_t rows, char *const *data,
+                                 const int64_t *step)
+{
+    (void)first;
+    double *to[] = {(double *)data[0], (double *)data[1], (double *)data[2]};
+    const double *from[] = {(const double *)data[3], (const double *)data[4]};
+    mosaic_cpu()->normalize->add_forward_f64(context, rows, to, step, from, step + 3);
+}
+
 mosaic_status mosaic_cpu_normalize(const mosaic_tensor *out, const mosaic_tensor *stats,
                                    const mosaic_tensor *x, const mosaic_tensor *weight,
                                    const mosaic_tensor *bias, double eps, bool centered)
 {
+    return mosaic_cpu_add_normalize(out, NULL, stats, x, NULL, weight, bias, eps, centered);
+}
+
+/* y NULL: of x itself. */
+mosaic_status mosaic_cpu_add_normalize(const mosaic_tensor *out, const mosaic_tensor *sum,
+                                       const mosaic_tensor *stats, const mosaic_tensor *x,
+                                       const mosaic_tensor *y, const mosaic_tensor *weight,
+                                       const mosaic_tensor *bias, double eps, bool centered)
+{
     mosaic_tensor w = {0}, b = {0};
-    const mosaic_tensor *tensors[] = {out, stats, x};
-    int64_t n = row_length(x);
+    const mosaic_tensor *alone[] = {out, stats, x}, *both[] = {out, sum, stats, x, y};
+    int64_t n = row_length(x), grain = mosaic_rows_grain(mosaic_tensor_numel(x) / n, n);
     mosaic_status status = vector(&w, weight, stats->dtype, n, 1);
     if (!status) status = vector(&b, bias, stats->dtype, n, 0);
     if (!status) {
         mosaic_normalize_forward c = {n, mosaic_data(&w), mosaic_data(&b), eps, centered};
         bool wide = stats->dtype == MOSAIC_DTYPE_F64;
-        status = mosaic_rows(3, 2, tensors, mosaic_rows_grain(mosaic_tensor_numel(x) / n, n),
-                             wide ? forward_rows_f64 : forward_rows_f32, &c);
+        status =
+            y ? mosaic_rows(5, 3, both, grain, wide ? add_forward_rows_f64 : add_forward_rows_f32,
+                            &c)
+              : mosaic_rows(3, 2, alone, grain, wide ? forward_rows_f64 : forward_rows_f32, &c);
     }
     mosaic_tensor_clear(&w);
     mosaic_tensor_clear(&b);

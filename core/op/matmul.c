@@ -160,10 +160,49 @@ mosaic_status mosaic_linear(mosaic_tensor *out, const mosaic_tensor *x, const mo
     return multiply(&result, &rows, &columns, bias);
 }
 
-/* Both at once, where the device's library can: it knows the approximation by tanh alone. */
+/* dx has the sizes of g, with those of the weight's rows for the last. */
+static mosaic_status check_linear_backward(const char *op, const mosaic_tensor *g,
+                                           const mosaic_tensor *weight, const mosaic_tensor *sum)
+{
+    int last = g->ndim - 1;
+    MOSAIC_TRY(check_pair(op, g, weight));
+    MOSAIC_REQUIRE(weight->ndim == 2 && weight->size[0] == g->size[last],
+                   "%s: the weight must be [%lld,in] for the gradient %s, got %s", op,
+                   (long long)g->size[last], mosaic_tensor_describe(g),
+                   mosaic_tensor_describe(weight));
+    if (!sum) return MOSAIC_OK;
+    MOSAIC_TRY(check_pair(op, g, sum));
+    bool fits = sum->ndim == g->ndim && sum->size[last] == weight->size[1];
+    for (int i = 0; fits && i < last; i++) fits = sum->size[i] == g->size[i];
+    MOSAIC_REQUIRE(fits, "%s: what is added, %s, is not as the product of %s and %s", op,
+                   mosaic_tensor_describe(sum), mosaic_tensor_describe(g),
+                   mosaic_tensor_describe(weight));
+    return MOSAIC_OK;
+}
+
+mosaic_status mosaic_linear_backward(mosaic_tensor *dx, const mosaic_tensor *g,
+                                     const mosaic_tensor *weight, const mosaic_tensor *sum)
+{
+    const char *op = "linear_backward";
+    MOSAIC_TRY(check_linear_backward(op, g, weight, sum));
+    mosaic_tensor rows = as_matrix(g, false), turned = swapped(weight);
+    MOSAIC_TRY(linear_output(op, dx, g, &turned, sum));
+    mosaic_tensor result = matrix_result(dx, g->ndim == 1, false);
+    const mosaic_device *device = mosaic_device_of(g);
+    if (!sum || !device->matmul_add || mosaic_tensor_numel(dx) == 0) {
+        MOSAIC_TRY(multiply(&result, &rows, weight, NULL));
+        return sum ? mosaic_binary(dx, dx, sum, MOSAIC_BINARY_ADD, 1, 0) : MOSAIC_OK;
+    }
+    mosaic_tensor add = as_matrix(sum, false), right = broadcast_to(&result, weight);
+    mosaic_tensor_note_write(dx);
+    MOSAIC_DEVICE_CALL(device, matmul_add, &result, &rows, &right, &add);
+    return MOSAIC_OK;
+}
+
+/* Both at once, where the device can. */
 static mosaic_status multiply_gelu(mosaic_tensor *out, mosaic_tensor *product,
                                    const mosaic_tensor *x, const mosaic_tensor *weight,
-                                   const mosaic_tensor *bias, bool *done)
+                                   const mosaic_tensor *bias, mosaic_unary_op gelu, bool *done)
 {
     const mosaic_device *device = mosaic_device_of(x);
     if (!device->matmul_gelu || mosaic_tensor_numel(out) == 0) return MOSAIC_OK;
@@ -173,7 +212,7 @@ static mosaic_status multiply_gelu(mosaic_tensor *out, mosaic_tensor *product,
     mosaic_tensor left = broadcast_to(&result, &rows), right = broadcast_to(&result, &columns);
     mosaic_tensor_note_write(out);
     mosaic_tensor_note_write(product);
-    MOSAIC_DEVICE_CALL(device, matmul_gelu, &result, &before, &left, &right, bias, done);
+    MOSAIC_DEVICE_CALL(device, matmul_gelu, &result, &before, &left, &right, bias, gelu, done);
     return MOSAIC_OK;
 }
 
@@ -188,8 +227,7 @@ mosaic_status mosaic_linear_gelu(mosaic_tensor *out, mosaic_tensor *product, con
     MOSAIC_TRY(linear_output("linear_gelu", product, x, weight, bias));
     MOSAIC_TRY(linear_output("linear_gelu", out, x, weight, bias));
     MOSAIC_TRY(check_apart("linear_gelu", out, product));
-    if (gelu == MOSAIC_UNARY_GELU_TANH)
-        MOSAIC_TRY(multiply_gelu(out, product, x, weight, bias, &done));
+    MOSAIC_TRY(multiply_gelu(out, product, x, weight, bias, gelu, &done));
     if (done) return MOSAIC_OK;
     MOSAIC_TRY(mosaic_linear(product, x, weight, bias));
     return mosaic_unary(out, product, gelu, 0, 0);

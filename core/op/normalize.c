@@ -59,6 +59,42 @@ static mosaic_status normalize(const char *op, mosaic_tensor *out, mosaic_tensor
     return MOSAIC_OK;
 }
 
+static mosaic_status check_alike(const char *op, const mosaic_tensor *x, const mosaic_tensor *y)
+{
+    MOSAIC_TRY(mosaic_check_operands(op, x, y));
+    bool alike = x->ndim == y->ndim && x->dtype == y->dtype;
+    for (int i = 0; alike && i < x->ndim; i++) alike = x->size[i] == y->size[i];
+    MOSAIC_REQUIRE(alike, "%s: %s cannot be added to %s: expected the same sizes and dtype", op,
+                   mosaic_tensor_describe(y), mosaic_tensor_describe(x));
+    return MOSAIC_OK;
+}
+
+mosaic_status mosaic_add_layer_norm(mosaic_tensor *out, mosaic_tensor *sum, mosaic_tensor *stats,
+                                    const mosaic_tensor *x, const mosaic_tensor *y,
+                                    const mosaic_tensor *weight, const mosaic_tensor *bias,
+                                    double eps)
+{
+    const char *op = "add_layer_norm";
+    MOSAIC_TRY(check_rows(op, x));
+    MOSAIC_TRY(check_alike(op, x, y));
+    MOSAIC_REQUIRE(!out->storage && !sum->storage && !stats->storage,
+                   "%s: the results must be new tensors", op);
+    const mosaic_device *device = mosaic_device_of(x);
+    if (!device->add_normalize || mosaic_tensor_numel(x) == 0) {
+        MOSAIC_TRY(mosaic_binary(sum, x, y, MOSAIC_BINARY_ADD, 1, 0));
+        return normalize(op, out, stats, sum, weight, bias, eps, true);
+    }
+    int64_t size[MOSAIC_MAX_DIMS];
+    stats_sizes(size, x);
+    MOSAIC_TRY(check_vector(op, "weight", x, weight));
+    MOSAIC_TRY(check_vector(op, "bias", x, bias));
+    MOSAIC_TRY(mosaic_output(out, op, x->dtype, x->ndim, x->size, device));
+    MOSAIC_TRY(mosaic_output(sum, op, x->dtype, x->ndim, x->size, device));
+    MOSAIC_TRY(mosaic_output(stats, op, mosaic_dtype_accumulator(x->dtype), x->ndim, size, device));
+    MOSAIC_DEVICE_CALL(device, add_normalize, out, sum, stats, x, y, weight, bias, eps, true);
+    return MOSAIC_OK;
+}
+
 mosaic_status mosaic_layer_norm(mosaic_tensor *out, mosaic_tensor *stats, const mosaic_tensor *x,
                                 const mosaic_tensor *weight, const mosaic_tensor *bias, double eps)
 {

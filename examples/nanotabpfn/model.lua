@@ -25,6 +25,11 @@ local function linear(options, inputs, outputs)
   }
 end
 
+--- Two linear layers with a GELU between them.
+local function mlp(first, second, x)
+  return second(x:linear_gelu(first.weight, first.bias))
+end
+
 --- Numbers to embeddings, one Linear(1, E) for all cells: (...) -> (..., E)
 local Encoder = class("Encoder", nn.Module)
 
@@ -36,7 +41,6 @@ function Encoder:forward(x)
   return self.linear_layer(x:unsqueeze(-1))
 end
 
---- Two linear layers with a GELU between them.
 local Decoder = class("Decoder", nn.Module)
 
 function Decoder:init(options)
@@ -45,7 +49,7 @@ function Decoder:init(options)
 end
 
 function Decoder:forward(x)
-  return self.linear2(self.linear1(x):gelu())
+  return mlp(self.linear1, self.linear2, x)
 end
 
 --- Attention between columns, attention between rows, MLP; each added and normalised.
@@ -86,11 +90,14 @@ end
 --- x (B, rows, C, E); every row sees the rows 1..train_rows only. With `target_only` the result is the
 -- last column alone, (B, rows, 1, E): from the columns' attention on, nothing depends on the others.
 function Block:forward(x, train_rows, target_only)
-  x = x + self:between_columns(x)
-  if target_only then x = x:narrow(3, x:size(3), 1) end
-  x = self.norm1(x)
-  x = self.norm2(x + self.self_attention_between_datapoints(x, { mask = { prefix = train_rows } }))
-  return self.norm3(x + self.linear2(self.linear1(x):gelu()))
+  local mixed = self:between_columns(x)
+  if target_only then
+    x = self.norm1((mixed + x):narrow(3, x:size(3), 1))
+  else
+    x = self.norm1(mixed, x)
+  end
+  x = self.norm2(self.self_attention_between_datapoints(x, { mask = { prefix = train_rows } }), x)
+  return self.norm3(mlp(self.linear1, self.linear2, x), x)
 end
 
 local NanoTabPFN = class("NanoTabPFN", nn.Module)

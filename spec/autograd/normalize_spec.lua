@@ -28,6 +28,17 @@ describe("gradients of rows", function()
     end
   end)
 
+  it("add_layer_norm, of one tensor twice too", function()
+    for _, shape in ipairs { { 5 }, { 4, 9 }, { 2, 3, 17 } } do
+      local n = { shape[#shape] }
+      local x, z, w, b = leaf(shape), leaf(shape, 3), leaf(n, 1), leaf(n, 2)
+      mosaic.gradcheck(function(y, r) return y:add_layer_norm(r) end, { x, z })
+      mosaic.gradcheck(function(y, r, v, u) return y:add_layer_norm(r, v, u, 1e-2) end, { x, z, w, b })
+      mosaic.gradcheck(function(y, v) return y:add_layer_norm(y, v) end, { x, w })
+      mosaic.gradcheck(function(r) return x:detach():add_layer_norm(r) end, { z })
+    end
+  end)
+
   it("layer_norm of a permuted input", function()
     mosaic.gradcheck(function(y, v) return y:permute(2, 3, 1):layer_norm(v) end,
       { leaf { 4, 3, 2 }, leaf({ 4 }, 1) })

@@ -40,6 +40,31 @@ describe("gradients of products", function()
     end
   end)
 
+  it("linear of something that is used besides, before and after", function()
+    local w, b = leaf({ 4, 4 }, 1), leaf({ 4 }, 2)
+    for _, shape in ipairs { { 4 }, { 2, 3, 4 } } do
+      mosaic.gradcheck(function(x, weight, bias) return x + mosaic.linear(x, weight, bias) end,
+        { leaf(shape), w, b })
+      mosaic.gradcheck(function(x, weight, bias) return mosaic.linear(x:exp(), weight, bias) * x:exp() end,
+        { leaf(shape), w, b })
+      mosaic.gradcheck(function(x, weight, bias)
+        local y = x * x
+        local deep = mosaic.linear(y, weight):linear_gelu(weight, bias)
+        return y + deep + y:linear_gelu(weight) + y:linear(weight, bias)
+      end, { leaf(shape), w, b })
+    end
+    mosaic.gradcheck(function(x) return x:linear(x) + x:linear_gelu(x) end, { leaf { 4, 4 } })
+  end)
+
+  it("leaves a gradient that others share alone", function()
+    local x, w = leaf({ 3, 4 }, 1), leaf({ 4, 4 }, 2)
+    local g = fill { 3, 4 }
+    local y, z = x * 1, x * 2
+    (y + z + mosaic.linear(y, w)):backward(g)
+    close(g, fill({ 3, 4 }):tolist(), 0)
+    close(x.grad, g * 3 + g:matmul(w:detach()), 1e-13)
+  end)
+
   it("sums a weight's gradient over many rows as exactly as over few", function()
     local x = fill({ 5000, 3 }, { dtype = "f32" })
     local w = fill({ 2, 3 }, { dtype = "f32", requires_grad = true })

@@ -87,7 +87,9 @@ describe("matmul", function()
     for dtype, bound in pairs { f32 = 1e-6, f64 = 1e-14, bf16 = 2 ^ -7 } do
       local x, w = fill({ 2, 5, 6 }, { dtype = dtype }), fill({ 8, 6 }, { dtype = dtype, seed = 1 })
       local b = fill({ 8 }, { dtype = dtype, seed = 2 })
+      local tall = fill({ 2, 300, 6 }, { dtype = dtype, seed = 4 })
       for _, kind in ipairs { "none", "tanh" } do
+        close(tall:linear_gelu(w, b, kind), tall:linear(w, b):gelu(kind), bound)
         local out, before = x:linear_gelu_forward(w, b, kind)
         close(before, x:linear(w, b), bound)
         close(out, x:linear(w, b):gelu(kind), bound)
@@ -97,6 +99,27 @@ describe("matmul", function()
     local x, w = fill { 3 }, fill { 2, 3 }
     fails('approximation "sigmoid"', function() x:linear_gelu(w, nil, "sigmoid") end)
     fails("linear_gelu: the bias must be [2]", function() x:linear_gelu(w, fill { 3 }) end)
+  end)
+
+  it("gives linear's input its gradient, added to one that is there", function()
+    for dtype, bound in pairs { f64 = 1e-13, f32 = 2e-6, bf16 = 2 ^ -6 } do
+      for _, size in ipairs { { 3, 4, 5 }, { 300, 33, 49 }, { 200, 400, 96 }, { 2, 5000, 8 } } do
+        local m, n, k = unpack(size)
+        local g, w = fill({ m, n }, { dtype = dtype }), fill({ n, k }, { dtype = dtype, seed = 1 })
+        local before, want = fill({ m, k }, { dtype = dtype, seed = 2 }), product(g, w)
+        close(g:linear_backward(w), want, bound)
+        want = (mosaic.tensor(want, { dtype = "f64" }) + before:to "f64"):tolist()
+        close(g:linear_backward(w, before), want, bound)
+        close(g:linear_backward(w, before:t():contiguous():t()), want, bound)
+        close(before, fill({ m, k }, { dtype = dtype, seed = 2 }):tolist(), 0)
+      end
+    end
+    local g, w, x = fill({ 4 }, { seed = 3 }), fill({ 4, 3 }), fill { 3 }
+    close(g:linear_backward(w, x), g:matmul(w) + x, 1e-14)
+    close(fill({ 2, 70, 4 }):linear_backward(w, fill { 2, 70, 3 })[2],
+      fill({ 2, 70, 4 })[2]:matmul(w) + fill({ 2, 70, 3 })[2], 1e-14)
+    fails("linear_backward: the weight must be [4,in] for the gradient", function() g:linear_backward(x) end)
+    fails("what is added, f64 [4], is not as the product", function() g:linear_backward(w, g) end)
   end)
 
   it("gives the same bits on one and on three threads", function()

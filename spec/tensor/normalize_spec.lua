@@ -89,11 +89,33 @@ describe("layer_norm and rms_norm", function()
     close(x:slice(1, 1, 6, 2):rms_norm(), x:slice(1, 1, 6, 2):contiguous():rms_norm():tolist())
   end)
 
+  it("are taken of a sum, in every dtype and from any strides", function()
+    for dtype, bound in pairs(BOUND) do
+      for _, n in ipairs { 1, 5, 31, 96 } do
+        local x, y = input({ 3, 4, n }, 3, dtype), input({ 4, n, 3 }, 2, dtype):permute(3, 1, 2)
+        local w, b = fill({ n }, { dtype = dtype, seed = 1 }), fill({ n }, { dtype = dtype, seed = 2 })
+        local wl, bl = w:tolist(), b:tolist()
+        local wide = x:to "f64" + y:to "f64"
+        local want = plain.map_rows(wide:tolist(),
+          function(row) return plain.layer_norm(row, wl, bl, 1e-3) end)
+        local out, sum = x:add_layer_norm_forward(y, w, b, 1e-3)
+        close(sum, wide:tolist(), bound)
+        close(out, want, 4 * bound)
+        close(y:add_layer_norm(x, w, b, 1e-3), want, 4 * bound)
+      end
+    end
+    assert.same({ 0, 3 }, mosaic.zeros { 0, 3 }:add_layer_norm(mosaic.zeros { 0, 3 }).shape)
+  end)
+
   it("say which vectors they expect", function()
     fails("layer_norm: the weight must be f64 [3] for the input f64 [2,3], got f64 [2]",
       function() fill { 2, 3 }:layer_norm(fill { 2 }) end)
     fails("rms_norm: expected a float tensor with at least 1 dim, got i64 [3]",
       function() mosaic.arange(1, 3):rms_norm() end)
     fails("layer_norm: the bias must be a tensor, got 1", function() fill { 3 }:layer_norm(nil, 1) end)
+    fails("add_layer_norm: f64 [3] cannot be added to f64 [2,3]: expected the same sizes and dtype",
+      function() fill { 2, 3 }:add_layer_norm(fill { 3 }) end)
+    fails("add_layer_norm: the bias must be f64 [3] for the input f64 [2,3], got f64 [2]",
+      function() fill { 2, 3 }:add_layer_norm(fill { 2, 3 }, nil, fill { 2 }) end)
   end)
 end)

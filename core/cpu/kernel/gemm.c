@@ -38,7 +38,8 @@ enum { HEIGHT = 1, WIDTH = 1 };
 enum { VECTOR = LANES_BYTES / (int)sizeof(float), PANEL = WIDTH * VECTOR };
 enum { DEPTH = 384, SUM_DEPTH = 128, ROWS = 96, COLUMNS = 384, LINE = 64 /* bytes */ };
 
-/* A block of c: where it lies, and what it starts from (c itself, or the bias in every row). */
+/* A block of c: where it lies, and what it starts from (c itself, what is added to the product, or
+ * the bias in every row). */
 typedef struct {
     float *c;
     const float *start;
@@ -187,19 +188,20 @@ static void multiply_panel(slab *s, strip b, int64_t j, int64_t columns)
 {
     const mosaic_gemm *g = s->g;
     float beside[HEIGHT * PANEL], bias[PANEL] = {0};
-    int64_t wide = padded(columns);
+    int64_t wide = padded(columns), add = g->add ? (const float *)g->add - (float *)g->c : 0;
     bool whole = columns == wide;
     if (g->bias) copy(bias, (const float *)g->bias + j, columns);
     for (int64_t i = 0, rows; i < s->rows; i += rows) {
         rows = s->rows - i >= HEIGHT ? HEIGHT : 1;
         float *c = (float *)g->c + (s->i + i) * g->c_row + j;
+        const float *start = s->p > 0 ? c : g->add ? c + add : NULL;
         target to = {whole ? c : beside, bias, whole ? g->c_row : wide, 0};
         source from = s->a;
         from.data += i * s->a.row;
         if (s->follow) from.ahead = (const char *)(from.data + HEIGHT * s->a.row);
-        if (s->p > 0) to.start = to.c, to.start_row = to.c_row;
-        for (int64_t r = 0; s->p > 0 && !whole && r < rows; r++)
-            copy(beside + r * wide, c + r * g->c_row, columns);
+        if (start) to.start = whole ? start : beside, to.start_row = to.c_row;
+        for (int64_t r = 0; start && !whole && r < rows; r++)
+            copy(beside + r * wide, start + r * g->c_row, columns);
         multiply_rows(&to, &from, b, rows == HEIGHT, (int)(wide / VECTOR));
         for (int64_t r = 0; !whole && r < rows; r++)
             copy(c + r * g->c_row, beside + r * wide, columns);

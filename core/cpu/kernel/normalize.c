@@ -20,6 +20,8 @@
 const mosaic_normalize_kernels MOSAIC_KERNELS(normalize) = {
     .forward_f32 = forward_f32,
     .forward_f64 = forward_f64,
+    .add_forward_f32 = add_forward_f32,
+    .add_forward_f64 = add_forward_f64,
     .backward_f32 = backward_f32,
     .backward_f64 = backward_f64,
 };

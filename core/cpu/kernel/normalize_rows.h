@@ -49,6 +49,23 @@ static void NAME(forward)(const mosaic_normalize_forward *c, int64_t rows, REAL 
     }
 }
 
+/* sum = x + y, and forward of it. */
+static void NAME(add_forward)(const mosaic_normalize_forward *c, int64_t rows, REAL *const *to,
+                              const int64_t *to_step, const REAL *const *from,
+                              const int64_t *from_step)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const REAL *x = from[0] + r * from_step[0], *y = from[1] + r * from_step[1];
+        REAL *sum = to[1] + r * to_step[1];
+#define BLOCK(j, count)                                                                            \
+    NAME(store_part)                                                                               \
+    (sum + (j), count, NAME(load_part)(x + (j), count, 0) + NAME(load_part)(y + (j), count, 0))
+        LANES_EACH(c->n, BLOCK);
+#undef BLOCK
+        NAME(forward)(c, 1, to[0] + r * to_step[0], 0, to[2] + 2 * r, sum, 0);
+    }
+}
+
 /* What a row adds up: gw and gw h for dx, where gw = g weight and h = (x - mean) scale; g h and g
  * for dweight and dbias. */
 static inline void NAME(collect)(NAME(lanes) * sums, int64_t count, const REAL *g,

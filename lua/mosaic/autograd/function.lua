@@ -11,6 +11,8 @@
 -- is stored in ctx directly. ctx.needs[i] tells whether argument i wants a gradient.
 -- backward(ctx, g1, g2, ...) gets the gradient of each result (nil where none arrived) and returns
 -- one gradient per argument (nil: none).
+-- `adds = i`: where argument i has a gradient already, it is ctx.arrived, and what backward returns for i is
+-- that sum with its own share added.
 -- `collective = true`: every rank must take part in backward, so the call is recorded whenever the
 -- tape runs, whether or not this rank's arguments want a gradient.
 local check = require "mosaic.check"
@@ -46,11 +48,19 @@ local function gradients_of(node)
 end
 
 local function rule_of(definition)
+  local adds = definition.adds
   return function(node)
     local outputs, count = gradients_of(node)
-    local gradients = { definition.backward(node.context, unpack(outputs, 1, count)) }
-    for i, edge in ipairs(node.inputs) do
-      if edge and gradients[i] then tape.deposit(edge, gradients[i]) end
+    local context, inputs = node.context, node.inputs
+    local arrived = adds and inputs[adds] and inputs[adds].grad or nil
+    if adds then context.arrived = arrived end
+    local gradients = { definition.backward(context, unpack(outputs, 1, count)) }
+    for i, edge in ipairs(inputs) do
+      if edge and i == adds and arrived then
+        edge.grad, edge.own = gradients[i], true
+      elseif edge and gradients[i] then
+        tape.deposit(edge, gradients[i])
+      end
     end
   end
 end
@@ -65,7 +75,7 @@ end
 
 return function(name, definition)
   check.kind("Function", "the name", name, "string")
-  check.options("Function", definition, { "forward", "backward", "collective" })
+  check.options("Function", definition, { "forward", "backward", "collective", "adds" })
   check.callable("Function", "forward", definition.forward)
   check.callable("Function", "backward", definition.backward)
   local rule = rule_of(definition)

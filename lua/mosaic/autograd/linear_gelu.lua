@@ -5,6 +5,7 @@ local linear = require("mosaic.autograd.products").linear
 
 --- GELU of self (..., k) times weight (n, k) transposed, plus bias (n) where given; kind: see gelu.
 Tensor.linear_gelu = Function("linear_gelu", {
+  adds = 1,
   forward = function(ctx, x, weight, bias, kind)
     local out, product = x:linear_gelu_forward(weight, bias, kind)
     ctx:save("x", x)
@@ -15,6 +16,7 @@ Tensor.linear_gelu = Function("linear_gelu", {
   backward = function(ctx, g)
     local needs, operands = ctx.needs, { ctx.x, ctx.weight }
     g = g:activation_backward(ctx.name, ctx.product)
-    return needs[1] and linear[1](g, operands), needs[2] and linear[2](g, operands), needs[3] and g
+    local dx = needs[1] and linear[1](g, operands, ctx.arrived)
+    return dx, needs[2] and linear[2](g, operands), needs[3] and g
   end,
 })

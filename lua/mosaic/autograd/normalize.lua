@@ -15,6 +15,21 @@ Tensor.layer_norm = Function("layer_norm", {
   end,
 })
 
+Tensor.add_layer_norm = Function("add_layer_norm", {
+  forward = function(ctx, x, y, weight, bias, eps)
+    local out, sum, stats = x:add_layer_norm_forward(y, weight, bias, eps)
+    ctx:save("weight", weight)
+    ctx.sum, ctx.stats = sum, stats
+    return out
+  end,
+  backward = function(ctx, g)
+    local needs = ctx.needs
+    local wanted = { needs[1] or needs[2], needs[3], needs[4] }
+    local dx, dweight, dbias = ctx.sum:layer_norm_backward(g, ctx.weight, ctx.stats, wanted)
+    return dx, dx, dweight, dbias
+  end,
+})
+
 Tensor.rms_norm = Function("rms_norm", {
   forward = function(ctx, x, weight, eps)
     local out, stats = x:rms_norm_forward(weight, eps)

@@ -34,8 +34,8 @@ end
 
 return {
   matmul = { save = { 1, 2 }, matmul_left, matmul_right },
-  linear = { save = { 1, 2 },
-    function(g, n) return g:matmul(n[2]) end,
+  linear = { save = { 1, 2 }, adds = 1,
+    function(g, n, sum) return g:linear_backward(n[2], sum) end,
     function(g, n) return rows_of(g):t():matmul(rows_of(n[1])) end,
     function(g) return g end, -- the tape sums it over the rows
   },

@@ -3,7 +3,8 @@
 -- A row is { save = {...}, d1, d2, ... }: di(g, n) is the gradient of argument i, where g is the
 -- gradient of the result and n the node: n[i] is argument i, n.out the result, input.shape(n, i) the
 -- shape of argument i. Tensors are kept only where `save` names them (an index, or "out"); other arguments
--- always. Broadcasting and dtypes are undone by the tape.
+-- always. Broadcasting and dtypes are undone by the tape. With adds = i, di(g, n, sum) is di(g, n) + sum
+-- where there is a sum already.
 --
 -- There are many of these nodes, and on tiny tensors they are most of the time: one table each, without
 -- loops or a varying number of arguments, which the compiler does not like. Its list has
@@ -63,7 +64,12 @@ end
 
 local function differentiate(node, row, g, i)
   local edge = node[EDGE + i]
-  if edge then deposit(edge, row[i](g, node)) end
+  if not edge then return end
+  if row.adds == i and edge.grad then
+    edge.grad, edge.own = row[i](g, node, edge.grad), true
+  else
+    deposit(edge, row[i](g, node))
+  end
 end
 
 --- From the gradient of a node's result to those of its arguments.

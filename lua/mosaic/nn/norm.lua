@@ -20,9 +20,11 @@ function LayerNorm:init(options)
   end
 end
 
-function LayerNorm:forward(x)
+--- Of x, or of x + residual: norm(x, residual) is what norm(x + residual) is, in one pass.
+function LayerNorm:forward(x, residual)
   operand("LayerNorm", "the input", x)
-  return x:layer_norm(self.weight, self.bias, self.eps)
+  if residual == nil then return x:layer_norm(self.weight, self.bias, self.eps) end
+  return x:add_layer_norm(residual, self.weight, self.bias, self.eps)
 end
 
 function LayerNorm:describe()

@@ -20,6 +20,13 @@ function Tensor:linear(weight, bias)
   return (Tensor.wrap(c))
 end
 
+--- The gradient of linear's input from self, that of its result, added to `sum` where given.
+function Tensor:linear_backward(weight, sum)
+  local c = Tensor.blank()
+  check.call("mosaic_linear_backward", c, self.c, weight.c, sum and sum.c or nil)
+  return Tensor.wrap(c)
+end
+
 --- linear, then gelu (kind: see there), as one operation; also what linear gives.
 function Tensor:linear_gelu_forward(weight, bias, kind)
   local out, product = Tensor.blank(), Tensor.blank()

@@ -37,6 +37,15 @@ function Tensor:layer_norm_forward(weight, bias, eps)
   return Tensor.wrap(out), Tensor.wrap(stats)
 end
 
+--- layer_norm of self + y, that sum, and the statistics.
+function Tensor:add_layer_norm_forward(y, weight, bias, eps)
+  local out, sum, stats = Tensor.blank(), Tensor.blank(), Tensor.blank()
+  local where = "add_layer_norm"
+  check.call("mosaic_add_layer_norm", out, sum, stats, self.c, operand(where, "the other summand", y),
+    optional(where, "the weight", weight), optional(where, "the bias", bias), eps or 1e-5)
+  return Tensor.wrap(out), Tensor.wrap(sum), Tensor.wrap(stats)
+end
+
 function Tensor:rms_norm_forward(weight, eps)
   local out, stats = Tensor.blank(), Tensor.blank()
   check.call("mosaic_rms_norm", out, stats, self.c, optional("rms_norm", "the weight", weight), eps or 1e-5)
@@ -47,6 +56,11 @@ end
 -- eps is 1e-5 by default.
 function Tensor:layer_norm(weight, bias, eps)
   return (self:layer_norm_forward(weight, bias, eps))
+end
+
+--- layer_norm of x + y in one pass, as a residual block ends; y has x's shape.
+function Tensor:add_layer_norm(y, weight, bias, eps)
+  return (self:add_layer_norm_forward(y, weight, bias, eps))
 end
 
 --- x / sqrt(mean(x^2) + eps) * weight over the last axis.
