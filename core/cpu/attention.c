@@ -291,15 +291,19 @@ static int64_t end_of(int64_t from, int64_t length, int64_t limit)
 
 /* ---- short axes ----------------------------------------------------------------------------- */
 
-enum { SMALL_AXIS = 16 };
+/* Up to so many pairs of a query row and a key the kernels for short axes are faster, measured for
+ * head sizes 8 to 128 on every ISA; with few query rows, whatever the keys: tiles have lanes for
+ * more. */
+enum { SMALL_PAIRS = 640, FEW_ROWS = 8, FEW_ROWS_KEYS = 128 };
 
 /* Is this many problems over a short axis, which the kernels for those can take? */
 static bool is_small(const mosaic_attention_call *c)
 {
     const mosaic_attention_options *o = &c->options;
-    const int64_t *q = c->q.size, *k = c->k.size;
-    return c->q.dtype != MOSAIC_DTYPE_F64 && q[3] <= SMALL_AXIS && k[3] <= SMALL_AXIS && k[3] > 0 &&
-           q[0] * q[1] * q[2] >= mosaic_cpu()->attention_small->lanes && !has_limits(o) &&
+    const int64_t *q = c->q.size, *k = c->k.size, rows = q[2] / k[2] * q[3];
+    bool few = rows <= FEW_ROWS ? k[3] <= FEW_ROWS_KEYS : rows * k[3] <= SMALL_PAIRS;
+    return c->q.dtype != MOSAIC_DTYPE_F64 && few && k[3] > 0 &&
+           k[0] * k[1] * k[2] >= mosaic_cpu()->attention_small->lanes && !has_limits(o) &&
            !o->alibi && !has_programs(o) && !o->q_documents && !o->keep && !o->bias;
 }
 
@@ -323,12 +327,11 @@ static mosaic_status run_small(const mosaic_attention_call *call,
                                void (*body)(void *context, int64_t from, int64_t to))
 {
     const mosaic_attention_small_kernels *small = mosaic_cpu()->attention_small;
-    const int64_t *size = call->q.size;
+    const int64_t *q = call->q.size, *k = call->k.size, problems = k[0] * k[1] * k[2];
     job j = {.call = call, .scratch = small->scratch(call)};
-    int64_t work = size[3] * size[4] * call->k.size[3] + 1;
-    j.work.visible = j.work.computed = size[0] * size[1] * size[2] * size[3] * call->k.size[3];
-    mosaic_parallel(size[0] * size[1] * size[2],
-                    (SMALL_WORK / work / small->lanes + 1) * small->lanes, body, &j);
+    j.work.visible = j.work.computed = q[0] * q[1] * q[2] * q[3] * k[3];
+    int64_t work = mosaic_tensor_numel(&call->q) / problems * k[3];
+    mosaic_parallel(problems, (SMALL_WORK / work / small->lanes + 1) * small->lanes, body, &j);
     return close_job(&j);
 }
 
@@ -424,8 +427,7 @@ static void backward_rows(void *context, int64_t from, int64_t to)
  * per pair, but every thread works. The sums are the same. */
 mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call)
 {
-    if (is_small(call) && call->q.size[2] == call->k.size[2])
-        return run_small(call, small_backward);
+    if (is_small(call)) return run_small(call, small_backward);
     job j;
     MOSAIC_TRY(open_job(&j, call));
     mosaic_attention_unit u = unit_of(&j, 0);

@@ -1,11 +1,14 @@
 /* vec.h - the vector words that hand-shaped kernels are written in, for the ISA being compiled.
  *
- * A vec holds VEC_LANES floats; + - * / work on it as they are. Loads and stores are aligned. Only
- * what the compiler cannot find by itself has a body per ISA: fused multiply-add, maximum, 2^x, and
- * products of 32-bit words. */
+ * A vec holds VEC_LANES floats; + - * / work on it as they are. Loads and stores are aligned; read
+ * and write are not, and take the first `count` lanes (what is beyond them is 0); join puts
+ * VEC_LANES/4 times four floats side by side. Only what the compiler cannot find by itself has a
+ * body per ISA: these, fused multiply-add, maximum, 2^x, and products of 32-bit words. */
 #ifndef MOSAIC_CPU_VEC_H
 #define MOSAIC_CPU_VEC_H
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #define VEC_INLINE static inline __attribute__((always_inline))
 
@@ -29,6 +32,28 @@ VEC_INLINE unsigned vec_flush(void)
     return saved;
 }
 VEC_INLINE void vec_unflush(unsigned saved) { _mm_setcsr(saved); }
+VEC_INLINE vec vec_read(const float *p, int64_t count)
+{
+    if (count >= VEC_LANES) return _mm512_loadu_ps(p);
+    return _mm512_maskz_loadu_ps((__mmask16)((1 << count) - 1), p);
+}
+VEC_INLINE void vec_write(float *p, vec x, int64_t count)
+{
+    if (count >= VEC_LANES)
+        _mm512_storeu_ps(p, x);
+    else
+        _mm512_mask_storeu_ps(p, (__mmask16)((1 << count) - 1), x);
+}
+VEC_INLINE vec vec_join(const float *const from[4])
+{
+    vec x = _mm512_castps128_ps512(_mm_loadu_ps(from[0]));
+    x = _mm512_insertf32x4(x, _mm_loadu_ps(from[1]), 1);
+    x = _mm512_insertf32x4(x, _mm_loadu_ps(from[2]), 2);
+    return _mm512_insertf32x4(x, _mm_loadu_ps(from[3]), 3);
+}
+#define VEC_QUARTERS(a, b, c, d)                                                                   \
+    a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, c + 12,    \
+        d + 12
 /* The low halves of x factor, and the high ones. */
 typedef uint32_t vec_words __attribute__((vector_size(64)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
@@ -52,6 +77,28 @@ VEC_INLINE void vec_store(float *p, vec x) { _mm256_store_ps(p, x); }
 VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 VEC_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 VEC_INLINE vec vec_fraction(vec x) { return x - _mm256_floor_ps(x); }
+VEC_INLINE __m256i vec_first(int64_t count)
+{
+    static const int32_t ones[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256((const __m256i *)(const void *)(ones + 8 - count));
+}
+VEC_INLINE vec vec_read(const float *p, int64_t count)
+{
+    return count >= VEC_LANES ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, vec_first(count));
+}
+VEC_INLINE void vec_write(float *p, vec x, int64_t count)
+{
+    if (count >= VEC_LANES)
+        _mm256_storeu_ps(p, x);
+    else
+        _mm256_maskstore_ps(p, vec_first(count), x);
+}
+VEC_INLINE vec vec_join(const float *const from[2])
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from[0])),
+                                _mm_loadu_ps(from[1]), 1);
+}
+#define VEC_QUARTERS(a, b, c, d) a, b, c, d, a + 4, b + 4, c + 4, d + 4
 typedef uint32_t vec_words __attribute__((vector_size(32)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
 {
@@ -88,6 +135,24 @@ VEC_INLINE vec vec_floor(vec x) /* |x| < 2^22 */
     return near - vec_pick(near > x, vec_set(1), vec_set(0));
 }
 VEC_INLINE vec vec_fraction(vec x) { return x - vec_floor(x); }
+VEC_INLINE vec vec_read(const float *p, int64_t count)
+{
+    vec x = {0};
+    if (count >= VEC_LANES)
+        memcpy(&x, p, sizeof x);
+    else
+        for (int64_t i = 0; i < count; i++) x[i] = p[i];
+    return x;
+}
+VEC_INLINE void vec_write(float *p, vec x, int64_t count)
+{
+    if (count >= VEC_LANES)
+        memcpy(p, &x, sizeof x);
+    else
+        for (int64_t i = 0; i < count; i++) p[i] = x[i];
+}
+VEC_INLINE vec vec_join(const float *const from[1]) { return vec_read(from[0], VEC_LANES); }
+#define VEC_QUARTERS(a, b, c, d) a, b, c, d
 typedef uint32_t vec_words __attribute__((vector_size(16)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
 {
@@ -137,6 +202,31 @@ VEC_INLINE vec vec_log2(vec x, vec *n)
     p = vec_fma(p, s2, vec_set(2.885390082f / 3));
     p = vec_fma(p, s2, vec_set(2.885390082f));
     return s * p + (x - x);
+}
+
+/* Of VEC_LANES bf16 or else f16, as in half.h. */
+VEC_INLINE vec vec_widen(const uint16_t *p, bool bf16)
+{
+    typedef uint16_t halves __attribute__((vector_size(VEC_LANES * 2)));
+    halves h;
+    memcpy(&h, p, sizeof h);
+    vec_words bits = __builtin_convertvector(h, vec_words), magnitude = (bits & 0x7fff) << 13;
+    if (bf16) return (vec)(bits << 16);
+    vec_words finite = (vec_words)((vec)magnitude * 0x1p112f);
+    vec_words special = (vec_words)(magnitude >= 0x7c00u << 13) & (magnitude | 0x7f800000);
+    return (vec)(finite | special | (bits & 0x8000) << 16);
+}
+
+/* Of every four lanes the sums: those of a, of b, of c, of d. */
+VEC_INLINE vec vec_fold(vec a, vec b, vec c, vec d)
+{
+    enum { L = VEC_LANES };
+    vec ab = __builtin_shufflevector(a, b, VEC_QUARTERS(0, 1, L, L + 1)) +
+             __builtin_shufflevector(a, b, VEC_QUARTERS(2, 3, L + 2, L + 3));
+    vec cd = __builtin_shufflevector(c, d, VEC_QUARTERS(0, 1, L, L + 1)) +
+             __builtin_shufflevector(c, d, VEC_QUARTERS(2, 3, L + 2, L + 3));
+    return __builtin_shufflevector(ab, cd, VEC_QUARTERS(0, 2, L, L + 2)) +
+           __builtin_shufflevector(ab, cd, VEC_QUARTERS(1, 3, L + 1, L + 3));
 }
 
 /* to[r][c] = from[c][r] for r, c < 4, any alignment: the piece that larger transpositions are cut

@@ -23,11 +23,12 @@ function bench.now() return read_clock(PROCESS_CPU) end
 --- Seconds that have passed for everybody.
 function bench.wall() return read_clock(MONOTONIC) end
 
---- CPU seconds of one call.
-function bench.time(body)
-  local start = bench.now()
+--- CPU seconds of one call, or seconds of another clock.
+function bench.time(body, clock)
+  clock = clock or bench.now
+  local start = clock()
   body()
-  return bench.now() - start
+  return clock() - start
 end
 
 function bench.median(values)
@@ -50,9 +51,11 @@ function Peer:ask(line)
   return answer or error("the peer has ended; the line was: " .. line)
 end
 
---- CPU seconds of one repetition of a case, such as "forward 24 4096".
+--- CPU seconds of one repetition of a case, such as "forward 24 4096", and those that passed.
 function Peer:time(case)
-  return assert(tonumber(self:ask(case)), "the peer gave no time for " .. case)
+  local answer = self:ask(case)
+  local cpu, wall = answer:match "^(%S+) (%S+)$"
+  return assert(tonumber(cpu), "the peer gave no time for " .. case), tonumber(wall)
 end
 
 --- Starts a Python program beside this process; nil where there is no such Python, or it ends at once.
@@ -82,13 +85,14 @@ function bench.row(row)
 end
 
 --- Times our body and the peer's case in turns; adds a row of medians in seconds.
--- options: name, body, peer, case, repetitions, scale(seconds) -> value, unit, higher (is better).
+-- options: name, body, peer, case, repetitions, scale(seconds) -> value, unit, higher (is better);
+-- wall: time that passes instead of CPU time, for more threads than one.
 function bench.compare(options)
   local ours, theirs = {}, {}
   options.body()
   for i = 1, options.repetitions or 7 do
-    ours[i] = bench.time(options.body)
-    if options.peer then theirs[i] = options.peer:time(options.case) end
+    ours[i] = bench.time(options.body, options.wall and bench.wall)
+    if options.peer then theirs[i] = select(options.wall and 2 or 1, options.peer:time(options.case)) end
   end
   local scale = options.scale or function(seconds) return seconds end
   local row = { name = options.name, value = scale(bench.median(ours)), unit = options.unit or "s" }

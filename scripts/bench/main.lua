@@ -39,6 +39,28 @@ local function attention_beside_torch(size, n)
   }
 end
 
+--- Attention between the columns of table rows, 4 heads of 24, on views of the projection as the model has
+-- them: forward and backward.
+local function feature_attention(rows, columns, threads)
+  local x = mosaic.randn { rows, columns, 3, 4, 24 }
+  local function part(i) return x:select(3, i):permute(1, 3, 2, 4) end
+  local q, k, v = part(1), part(2), part(3)
+  local dout = mosaic.randn { rows, columns, 4, 24 }:permute(1, 3, 2, 4)
+  mosaic.set_threads(threads)
+  bench.compare {
+    name = ("feature attention %d x %d, threads: %d"):format(columns, rows, threads), wall = threads > 1,
+    body = function()
+      local out, lse = mosaic.attention.forward(q, k, v)
+      local delta = mosaic.attention.delta(dout, out)
+      local results = { out, lse, delta, mosaic.attention.backward(dout, lse, delta, q, k, v) }
+      for _, t in ipairs(results) do t:free() end
+    end,
+    peer = peer, case = ("features %d %d %d"):format(rows, columns, threads), repetitions = 5,
+  }
+  for _, t in ipairs { x, dout } do t:free() end
+  mosaic.set_threads(1)
+end
+
 --- LongNet's pattern against its share of the multiply-adds of a dense call, for all rows of some heads.
 -- Value: time as a multiple of that share of the dense time; 1 would be a kernel that loses nothing.
 local function dilated_share(n, size, heads)
@@ -117,6 +139,10 @@ if selected "attention" then attention_share() end
 if selected "sdpa" then
   attention_beside_torch(24, 4096)
   attention_beside_torch(64, 4096)
+end
+if selected "feature" then
+  feature_attention(150000, 5, 1)
+  feature_attention(150000, 5, 2)
 end
 if selected "dilated" then dilated_share(32768, 64, 4) end
 if selected "training" then

@@ -94,7 +94,10 @@ end
 
 --- Many problems of few rows, or few of more.
 local function random_sizes()
-  if one_in(6) then return 40, 4, 4, random(16), random(16) end
+  if one_in(6) then
+    local kv = one_of { 1, 2, 4 }
+    return random(10, 40), kv * one_of { 1, 1, 2, 3 }, kv, random(one_of { 8, 40 }), random(one_of { 8, 40 })
+  end
   local kv = random(2)
   return random(2), kv * one_of { 1, 1, 2, 3 }, kv, random(random(150)), random(random(150))
 end
