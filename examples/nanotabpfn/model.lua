@@ -65,8 +65,20 @@ local function attention(options, axis, layout)
   }
 end
 
+--- The same parameters for queries of the target column alone, which see all columns.
+local function attention_of_target(options)
+  return mosaic.CrossAxisAttention {
+    embed_dim = options.embed_dim, num_heads = options.num_heads, axes = AXES, q_axis = "columns",
+    kv_axis = "columns", dtype = options.dtype, generator = options.generator,
+  }
+end
+
+--- options.target_only: the result of forward is the last column alone.
 function Block:init(options)
-  self.self_attention_between_features = attention(options, "columns", "contiguous")
+  self.target_only = options.target_only
+  self.by_target = options.target_only and options.backend.columns == "local"
+  self.self_attention_between_features = self.by_target and attention_of_target(options)
+    or attention(options, "columns", "contiguous")
   self.self_attention_between_datapoints = attention(options, "rows", options.layout)
   self.comm, self.layout = options.comm, options.layout
   self.shares_columns = options.backend.columns ~= "local"
@@ -87,15 +99,19 @@ function Block:between_columns(x)
   }))
 end
 
+--- x and its attention between columns, of those columns that the result has.
+function Block:mixed(x)
+  local target = self.target_only and x:narrow(3, x:size(3), 1)
+  if self.by_target then return self.self_attention_between_features(target, x), target end
+  local mixed = self:between_columns(x)
+  if target then return mixed:narrow(3, x:size(3), 1), target end
+  return mixed, x
+end
+
 --- x (B, rows, C, E); every row sees the rows 1..train_rows only. With `target_only` the result is the
 -- last column alone, (B, rows, 1, E): from the columns' attention on, nothing depends on the others.
-function Block:forward(x, train_rows, target_only)
-  local mixed = self:between_columns(x)
-  if target_only then
-    x = self.norm1((mixed + x):narrow(3, x:size(3), 1))
-  else
-    x = self.norm1(mixed, x)
-  end
+function Block:forward(x, train_rows)
+  x = self.norm1(self:mixed(x))
   x = self.norm2(self.self_attention_between_datapoints(x, { mask = { prefix = train_rows } }), x)
   return self.norm3(mlp(self.linear1, self.linear2, x), x)
 end
@@ -134,7 +150,10 @@ function NanoTabPFN:init(options)
   end
   self.feature_encoder, self.target_encoder = Encoder(parts), Encoder(parts)
   self.transformer_blocks = {}
-  for i = 1, parts.num_layers do self.transformer_blocks[i] = Block(parts) end
+  for i = 1, parts.num_layers do
+    parts.target_only = i == parts.num_layers
+    self.transformer_blocks[i] = Block(parts)
+  end
   self.decoder = Decoder(parts)
 end
 
@@ -184,9 +203,7 @@ function NanoTabPFN:forward(x, y, train_rows)
     self.feature_encoder(features:to(dtype)),
     self.target_encoder(target:to(dtype):unsqueeze(-1)),
   }, 3)
-  for i, block in ipairs(self.transformer_blocks) do
-    cells = block(cells, train_rows, i == #self.transformer_blocks)
-  end
+  for _, block in ipairs(self.transformer_blocks) do cells = block(cells, train_rows) end
   return self.decoder(cells:select(3, -1):narrow(2, own + 1, x:size(2) - own))
 end
 
