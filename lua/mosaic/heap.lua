@@ -81,6 +81,10 @@ getmetatable(newproxy(true)).__gc = function(proxy)
   newproxy(proxy)
 end
 
+-- What Lua itself has is little beside tensors, and marking it takes longer than most operations that make
+-- garbage: its own cycles begin when it has grown to four times what survived, not to twice.
+collectgarbage("setpause", 400)
+
 -- ---- bytes ------------------------------------------------------------------------------------------
 
 heap.sweep = sweep
