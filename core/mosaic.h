@@ -820,6 +820,19 @@ MOSAIC_API int64_t mosaic_comm_bytes_sent(const mosaic_comm *comm);
 /* Makes progress; how many operations of this rank, in all communicators of its world, are under
  * way after that? And the oldest of them: "send f32 [4] to rank 1". */
 MOSAIC_API int mosaic_comm_poll(mosaic_comm *comm);
+/* Host memory of one process that others of the machine read in place (cpu/shared.c). Each opens
+ * its own and tells the others how it is known; they map it, as a number of theirs. */
+MOSAIC_API mosaic_status mosaic_share_open(int64_t *process, int64_t *file, int64_t *mark);
+MOSAIC_API mosaic_status mosaic_share_map(int *number, int64_t process, int64_t file, int64_t mark);
+/* out <- a, or a copy of it where others can read it: place[0..1], with out's offset and strides,
+ * says where. It must stay as it is while somebody reads. */
+MOSAIC_API mosaic_status mosaic_share_lend(mosaic_tensor *out, int64_t *place,
+                                           const mosaic_tensor *a);
+/* out <- all elements of the storage that was lent, to be read only. */
+MOSAIC_API mosaic_status mosaic_share_borrow(mosaic_tensor *out, int number, const int64_t *place,
+                                             mosaic_dtype dtype);
+/* What is lent counts as sent. */
+MOSAIC_API void mosaic_comm_count_lent(mosaic_comm *comm, int64_t bytes);
 /* Does MOSAIC_PACE keep something under way that needs no rank any more, but time? */
 MOSAIC_API bool mosaic_comm_paced(const mosaic_comm *comm);
 MOSAIC_API const char *mosaic_comm_oldest(const mosaic_comm *comm);

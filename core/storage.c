@@ -171,7 +171,17 @@ mosaic_status mosaic_storage_new(mosaic_storage **storage, int64_t bytes,
         unbook(s, device, open_account, bytes);
         return out_of_memory(bytes, device);
     }
-    *s = (mosaic_storage){data, bytes, device, 1, 0, open_account};
+    *s = (mosaic_storage){data, bytes, device, 1, 0, open_account, false};
+    *storage = s;
+    return MOSAIC_OK;
+}
+
+mosaic_status mosaic_storage_borrow(mosaic_storage **storage, void *data, int64_t bytes,
+                                    const mosaic_device *device)
+{
+    mosaic_storage *s = malloc(sizeof *s);
+    if (!s) return mosaic_fail(MOSAIC_ENOMEM, "out of memory for a borrowed tensor");
+    *s = (mosaic_storage){data, bytes, device, 1, 0, 0, true};
     *storage = s;
     return MOSAIC_OK;
 }
@@ -187,6 +197,10 @@ void mosaic_storage_release(mosaic_storage *s)
     if (!s) return;
     bool last = __atomic_load_n(&s->references, __ATOMIC_ACQUIRE) == 1; /* nobody else can retain */
     if (!last && __atomic_sub_fetch(&s->references, 1, __ATOMIC_ACQ_REL)) return;
+    if (s->borrowed) {
+        free(s);
+        return;
+    }
     s->device->release(s->device, s->data, s->bytes);
     unbook(s, s->device, s->account, s->bytes);
 }

@@ -10,10 +10,13 @@ struct mosaic_storage {
     int references; /* atomic */
     int64_t writes; /* see mosaic_tensor_writes */
     int account;    /* see mosaic_memory_open_account */
+    bool borrowed;  /* another process's: not this one's to free, nor to count */
 };
 
 mosaic_status mosaic_storage_new(mosaic_storage **storage, int64_t bytes,
                                  const mosaic_device *device);
+mosaic_status mosaic_storage_borrow(mosaic_storage **storage, void *data, int64_t bytes,
+                                    const mosaic_device *device);
 mosaic_storage *mosaic_storage_retain(mosaic_storage *storage);
 void mosaic_storage_release(mosaic_storage *storage); /* NULL is fine */
 

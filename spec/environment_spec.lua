@@ -20,6 +20,7 @@ describe("an environment variable", function()
     says("MOSAIC_TF32=yes", "MOSAIC_TF32 must be one of 0, 1, got 'yes'")
     says("MOSAIC_ATTENTION=x",
       "MOSAIC_ATTENTION must be one of auto, mosaic, small, hopper, tensor, plain, got 'x'")
+    says("MOSAIC_SHARE=some", "MOSAIC_SHARE must be one of auto, all, copies, off, got 'some'")
     for _, value in ipairs { "10", "10:0", ":1", "1:", "a:b", "-1:1", "1.2.3:1" } do
       says("MOSAIC_PACE=" .. value, "MOSAIC_PACE must be latency:bandwidth in microseconds and Gbit/s, such "
         .. "as 20:10, got '" .. value .. "'")

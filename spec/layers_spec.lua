@@ -10,7 +10,7 @@ local LAYERS = {
   { "program", "mask", "attention", "comm", "wire" },
   { "context", "trace" },
   { "tile", "traffic", "slices", "exchange", "batch_split", "rotate_queries",
-    "plan", "strategy", "partial", "travel", "rotate", "move", "infini",
+    "plan", "strategy", "partial", "travel", "nearby", "rotate", "move", "infini",
     "mask_rows", "head_split", "pool", "dilated",
     "hierarchy", "rshard" },
   { "attend", "parallel", "compressed", "switch", "kv_cache" },

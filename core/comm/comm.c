@@ -88,6 +88,12 @@ void mosaic_comm_counters_read(mosaic_comm_counters *counters, const mosaic_comm
         (unsigned)kind < MOSAIC_COMM_KINDS ? c->counters[kind] : (mosaic_comm_counters){0, 0, 0};
 }
 
+void mosaic_comm_count_lent(mosaic_comm *c, int64_t bytes)
+{
+    c->counters[MOSAIC_COMM_SENDRECV].bytes_sent += bytes;
+    c->endpoint->bytes_sent += bytes;
+}
+
 void mosaic_comm_counters_reset(mosaic_comm *c) { memset(c->counters, 0, sizeof c->counters); }
 
 /* ---- splitting ------------------------------------------------------------------------------ */

@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "../lock.h"
-#include "cpu.h"
+#include "shared.h"
 
-enum { CLASS_COUNT = 256, ALIGNMENT = 64, HUGE_PAGE = 1 << 21 };
+enum { CLASS_COUNT = MOSAIC_MEMORY_CLASSES, ALIGNMENT = 64, HUGE_PAGE = 1 << 21 };
 
 typedef struct block {
     struct block *next;
@@ -56,6 +56,13 @@ int64_t mosaic_cpu_cached(const mosaic_device *self)
     return __atomic_load_n(&cached_bytes, __ATOMIC_RELAXED);
 }
 
+/* The bytes of a class's blocks. */
+static int64_t class_bytes(int class)
+{
+    int64_t base = (int64_t)ALIGNMENT << class / 4;
+    return base + class % 4 * (base / 4);
+}
+
 void mosaic_cpu_trim(const mosaic_device *self)
 {
     (void)self;
@@ -68,7 +75,7 @@ void mosaic_cpu_trim(const mosaic_device *self)
     for (int i = 0; i < CLASS_COUNT; i++)
         for (block *b = all[i], *next; b; b = next) {
             next = b->next;
-            free(b);
+            if (!mosaic_shared_give(b, i, class_bytes(i), true)) free(b);
         }
 }
 
@@ -88,21 +95,29 @@ void *mosaic_cpu_allocate(const mosaic_device *self, int64_t bytes)
 {
     (void)self;
     int class = size_class(&bytes);
+    bool shared = mosaic_sharing && mosaic_shared_wanted(bytes);
     mosaic_lock_take(&lock);
-    block *b = cache[class];
+    bool reuses = !mosaic_sharing || mosaic_shared_reuses(NULL, bytes);
+    block *b = reuses ? cache[class] : NULL;
     if (b) {
         cache[class] = b->next;
         cached_bytes -= bytes;
     }
     mosaic_lock_give(&lock);
     if (b) return b;
-    return fresh(bytes);
+    void *data = shared ? mosaic_shared_take(class, bytes) : NULL;
+    return data ? data : fresh(bytes);
 }
 
 void mosaic_cpu_release(const mosaic_device *self, void *data, int64_t bytes)
 {
     int class = size_class(&bytes);
     block *b = data;
+    if (mosaic_sharing && mosaic_shared_give(data, class, bytes, false)) return;
+    if (mosaic_sharing && !mosaic_shared_reuses(data, bytes)) {
+        free(data);
+        return;
+    }
     mosaic_lock_take(&lock);
     b->next = cache[class];
     cache[class] = b;

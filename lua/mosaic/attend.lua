@@ -76,7 +76,7 @@ local function facts(q, brought, options)
     strategy = brought.strategy.text, wire = options.wire, place = numbers.describe_place(options.whole),
     q_indices = partition.fingerprint(options.q_indices),
     k_indices = partition.fingerprint(options.k_indices),
-    recording = state.current.recording,
+    recording = state.current.recording, device = q.device:match "^[^:]+",
   }, { queries = q:size(-2), keys = k:size(-2) }
 end
 

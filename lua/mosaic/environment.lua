@@ -37,6 +37,8 @@ local VARIABLES = { -- in the order in which they are looked at
   { "MOSAIC_TRANSPORT", one_of("auto", "nccl", "ipc", "staged") },
   { "MOSAIC_NODE_SIZE", integer(1) },
   { "MOSAIC_MEMORY_LIMIT", integer(1) },
+  { "MOSAIC_SHARE", one_of("auto", "all", "copies", "off") },
+  { "MOSAIC_SHARE_FROM", integer(0) },
   { "MOSAIC_CUDA_CACHE", one_of("0", "1") },
   { "MOSAIC_STAGING_LIMIT", integer(1) },
   { "MOSAIC_STAGING_PIECE", integer(1) },

@@ -10,12 +10,14 @@
 --
 -- While a block is used the next one is on its way. Backward sends the blocks round again, each followed
 -- by its gradient in f32, which goes home from the last place that saw the block; a place's share needs
--- only the final lse and delta. So memory is O(n), whatever the number of places.
+-- only the final lse and delta. So memory is O(n), whatever the number of places. Between ranks of one node
+-- blocks are read in place (nearby.lua).
 -- (Liu et al. 2023, "Ring attention with blockwise transformers"; the way of the blocks: course.lua.)
 local attention = require "mosaic.attention"
 local comms = require "mosaic.comm"
 local Course = require "mosaic.course"
 local Function = require "mosaic.autograd.function"
+local Nearby = require "mosaic.nearby"
 local partial = require "mosaic.partial"
 local strategy = require "mosaic.strategy"
 local travel = require "mosaic.travel"
@@ -36,6 +38,7 @@ local function new_rotation(comm, plan, options)
   return setmetatable({
     comm = comm, place = place, inner_comm = inner_comm, number = inner_comm.rank + 1,
     inner = strategy.get(options.inner or "local"),
+    single = not options.groups,
     plan = plan:with { queries = plan.queries:only(own) },
     own_keys = plan.keys:only(own),
     course = Course(plan, groups, options.directions),
@@ -59,14 +62,20 @@ function Rotation:each_lane(step, body)
   end
 end
 
+--- How blocks come from ranks of the same node; own = { k, v }.
+function Rotation:nearby(own)
+  return self.single and not self.plan.wire and Nearby(self, own) or Nearby.none
+end
+
 --- Passes on the blocks of `step` and returns a function that waits for those of the next one. What was
 -- sent before must have arrived: no rank runs ahead and piles up blocks.
-function Rotation:pass(blocks, own, step, sent)
+function Rotation:pass(blocks, own, step, sent, nearby)
   local arriving, format = {}, self.plan.wire
   travel.wait(sent)
-  self:each_lane(step, function(leg, lane, _, _, next_place)
+  self:each_lane(step, function(leg, lane, owner, _, next_place)
+    local range = leg.ranges[self.number]
+    if step < leg.last and nearby.reads(owner, next_place) then return nearby:count(range[2]) end
     if step == 0 and leg.last > 0 then
-      local range = leg.ranges[self.number]
       blocks[lane] = {}
       for i, x in ipairs(own) do blocks[lane][i] = x:narrow(-2, range[1], range[2]):contiguous() end
     end
@@ -74,10 +83,12 @@ function Rotation:pass(blocks, own, step, sent)
       travel.send(self.comm, blocks[lane], next_place, LANE * lane + BLOCK, sent, format)
     end
   end)
-  self:each_lane(step + 1, function(leg, lane, _, previous)
-    if step < leg.last then
-      local rows, tag = leg.ranges[self.number][2], LANE * lane + BLOCK
-      arriving[lane] = travel.receive(self.comm, own, rows, previous, tag, nil, format)
+  self:each_lane(step + 1, function(leg, lane, owner, previous)
+    local range, tag = leg.ranges[self.number], LANE * lane + BLOCK
+    if step < leg.last and nearby.reads(owner, self.place) then
+      arriving[lane] = function() return nearby:block(owner, range) end
+    elseif step < leg.last then
+      arriving[lane] = travel.receive(self.comm, own, range[2], previous, tag, nil, format)
     end
   end)
   return function()
@@ -90,7 +101,7 @@ end
 
 --- out, lse over all places' keys; records nothing.
 function Rotation:forward(q, k, v)
-  local sent, blocks, out, lse = {}, {}, nil, nil
+  local sent, blocks, nearby, out, lse = {}, {}, self:nearby { k, v }, nil, nil
   local function join(block, keys)
     local o, l = partial.forward(self.inner, self.inner_comm, q, block[1], block[2], self:against(keys))
     if not out then
@@ -101,7 +112,7 @@ function Rotation:forward(q, k, v)
     travel.free { o, l }
   end
   for step = 0, self.course.size - 1 do
-    local arrive = step < self.course.size - 1 and self:pass(blocks, { k, v }, step, sent)
+    local arrive = step < self.course.size - 1 and self:pass(blocks, { k, v }, step, sent, nearby)
     if step == 0 then join({ k, v }, self.own_keys) end
     self:each_lane(step, function(leg, lane)
       if leg.seen[step] then join(blocks[lane], leg.keys) end
@@ -109,6 +120,8 @@ function Rotation:forward(q, k, v)
     if arrive then arrive() end
   end
   travel.wait(sent)
+  for _, last in pairs(blocks) do travel.free(last) end
+  nearby:close()
   return out, lse
 end
 
@@ -157,9 +170,9 @@ end
 --- dk, dv of this rank's keys; adds to g.dq and g.dbias (partial.lua).
 function Rotation:backward(q, k, v, g)
   local sent, handed, blocks, own = {}, { {}, {} }, {}, { k, v } -- handed on, by lane
-  local home, mine = self:await_home(own, g.dq.dtype), nil
+  local home, mine, nearby = self:await_home(own, g.dq.dtype), nil, self:nearby(own)
   for step = 0, self.course.size - 1 do
-    local arrive = step < self.course.size - 1 and self:pass(blocks, own, step, sent)
+    local arrive = step < self.course.size - 1 and self:pass(blocks, own, step, sent, nearby)
     if step == 0 then
       mine = { partial.backward(self.inner, self.inner_comm, q, k, v, self:against(self.own_keys), g) }
     else
@@ -177,6 +190,7 @@ function Rotation:backward(q, k, v, g)
   travel.wait(sent)
   travel.wait(handed[1])
   travel.wait(handed[2])
+  nearby:close()
   return unpack(mine)
 end
 

@@ -133,6 +133,17 @@ local function start_up()
   bench.row { name = "start-up of mosaic-lua -e ''", value = bench.median(times), unit = "ms" }
 end
 
+--- Rings of MPI ranks, one thread each, beside what the machine's cores allow and paced wires (ranks.lua).
+local function ranks(count, what, rows, environment)
+  local command = ("%s %s/mosaic-lua -n %d scripts/bench/ranks.lua %s %d"):format(environment or "env", build,
+    count, what, rows)
+  local pipe = assert(io.popen(command))
+  for line in pipe:lines() do
+    if line:find "^{" then bench.row(json.decode(line)) end
+  end
+  pipe:close()
+end
+
 if selected "start" then start_up() end
 if selected "recorded" then recorded_operations() end -- before others fill the heap that Lua collects
 if selected "attention" then attention_share() end
@@ -148,5 +159,11 @@ if selected "dilated" then dilated_share(32768, 64, 4) end
 if selected "training" then
   training_step(8)
   training_step(32)
+end
+if selected "ring" then
+  ranks(2, "speed", 8192)
+  ranks(2, "memory", 8192)
+  ranks(4, "memory", 8192)
+  for _, gbit in ipairs { 10, 1, 0.4, 0.2 } do ranks(2, "overlap", 4096, "MOSAIC_PACE=20:" .. gbit) end
 end
 if wanted == "" then bench.save(build .. "/bench.json") end

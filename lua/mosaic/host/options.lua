@@ -30,7 +30,8 @@ Environment: MOSAIC_THREADS (threads per rank), MOSAIC_TIMEOUT (seconds until a 
 the job, default 300), MOSAIC_ISA (scalar, avx2, avx512), MOSAIC_DEVICE (see --device), MOSAIC_TRACE (see
 --trace), MOSAIC_MPIRUN (another mpirun), MOSAIC_NODE_SIZE (so many ranks count as a
 node), MOSAIC_MEMORY_LIMIT (bytes that tensors on the CPU may take), MOSAIC_PACE (latency:bandwidth: a
-slower wire between ranks, in microseconds and Gbit/s, to try out what one costs).
+slower wire between ranks, in microseconds and Gbit/s, to try out what one costs), MOSAIC_SHARE (auto, all,
+copies, off: what ranks of a node read in place).
 On GPUs: MOSAIC_TF32 (1: f32 matrices are multiplied in TF32), MOSAIC_ATTENTION (auto, small, hopper,
 tensor, plain: its kernels), MOSAIC_TRANSPORT (auto, nccl, ipc, staged: how tensors travel),
 MOSAIC_CUDA_LIB (another plug-in), MOSAIC_NCCL_LIB (another libnccl.so.2), MOSAIC_CACHE (folder of compiled
