@@ -1,7 +1,8 @@
 /* vec.h - the vector words that hand-shaped kernels are written in, for the ISA being compiled.
  *
  * A vec holds VEC_LANES floats; + - * / work on it as they are. Loads and stores are aligned; read
- * and write are not, and take the first `count` lanes (what is beyond them is 0); join puts
+ * and write are not, and take the first `count` lanes (what is beyond them is 0); stream writes
+ * past the caches, whole eights at 32-byte boundaries, which others see after streamed; join puts
  * VEC_LANES/4 times four floats side by side. Only what the compiler cannot find by itself has a
  * body per ISA: these, fused multiply-add, maximum, 2^x, and products of 32-bit words. */
 #ifndef MOSAIC_CPU_VEC_H
@@ -44,6 +45,12 @@ VEC_INLINE void vec_write(float *p, vec x, int64_t count)
     else
         _mm512_mask_storeu_ps(p, (__mmask16)((1 << count) - 1), x);
 }
+VEC_INLINE void vec_stream(float *p, vec x, int64_t count)
+{
+    _mm256_stream_ps(p, _mm512_castps512_ps256(x));
+    if (count > 8) _mm256_stream_ps(p + 8, _mm512_extractf32x8_ps(x, 1));
+}
+VEC_INLINE void vec_streamed(void) { _mm_sfence(); }
 VEC_INLINE vec vec_join(const float *const from[4])
 {
     vec x = _mm512_castps128_ps512(_mm_loadu_ps(from[0]));
@@ -93,6 +100,12 @@ VEC_INLINE void vec_write(float *p, vec x, int64_t count)
     else
         _mm256_maskstore_ps(p, vec_first(count), x);
 }
+VEC_INLINE void vec_stream(float *p, vec x, int64_t count)
+{
+    (void)count;
+    _mm256_stream_ps(p, x);
+}
+VEC_INLINE void vec_streamed(void) { _mm_sfence(); }
 VEC_INLINE vec vec_join(const float *const from[2])
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from[0])),
@@ -151,6 +164,8 @@ VEC_INLINE void vec_write(float *p, vec x, int64_t count)
     else
         for (int64_t i = 0; i < count; i++) p[i] = x[i];
 }
+VEC_INLINE void vec_stream(float *p, vec x, int64_t count) { vec_write(p, x, count); }
+VEC_INLINE void vec_streamed(void) {}
 VEC_INLINE vec vec_join(const float *const from[1]) { return vec_read(from[0], VEC_LANES); }
 #define VEC_QUARTERS(a, b, c, d) a, b, c, d
 typedef uint32_t vec_words __attribute__((vector_size(16)));

@@ -97,6 +97,27 @@ describe("attention over a short axis of many problems", function()
     end
   end)
 
+  it("streams results that no cache holds: the same bits", function()
+    local repeats, shape = 1900, { 23, 2, 4, 24 }
+    local function many(t) return t:view(1, unpack(t.shape)):expand(repeats, unpack(t.shape)) end
+    local q, k, v = operands({ 23, 2, 2, 4, 4, 24 }, "f32")
+    local dout = values(q.shape, 7, "f32")
+    local few = support.run(q, k, v, {}, dout)
+    local delta = mosaic.attention.delta(dout, few.out)
+    local function expect_repeated(name, result)
+      assert.same({ repeats, unpack(shape) }, result.shape)
+      assert.equal(0, (result - many(few[name])):abs():max():item(), name)
+    end
+    local function room() return mosaic.empty { repeats, unpack(shape) } end
+    -- 34 MB each, of which backward has three
+    local places = { room(), room(), room() }
+    mosaic.attention.backward(many(dout), many(few.lse), many(delta), many(q), many(k), many(v),
+      { places = places })
+    for i, name in ipairs { "dq", "dk", "dv" } do expect_repeated(name, places[i]) end
+    repeats = 3900
+    expect_repeated("out", (mosaic.attention.forward(many(q), many(k), many(v), { out = room() })))
+  end)
+
   --- The results of problems (batch entries) from..to, as lists.
   local function part_of(results, from, to)
     local part = {}

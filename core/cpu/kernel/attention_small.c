@@ -18,6 +18,7 @@ typedef struct {
     int64_t *q_position, *k_position;
     float *factors; /* of dropout for one query, (keys, lanes) */
     drawer lanes;
+    bool stream[3]; /* out; or dq, dk, dv */
 } workspace;
 
 static workspace lay_out(call *c, char **scratch)
@@ -60,6 +61,15 @@ static int64_t scratch_bytes(call *c)
     return (int64_t)(uintptr_t)end;
 }
 
+static void choose_streams(call *c, workspace *w)
+{
+    int64_t queries = mosaic_tensor_numel(&c->q) * 4, keys = mosaic_tensor_numel(&c->k) * 4;
+    const operand *gradients[] = {&w->dq, &w->dk, &w->dv};
+    if (!c->dout.storage) w->stream[0] = may_stream(&w->out, queries);
+    for (int i = 0; c->dout.storage && i < 3; i++)
+        w->stream[i] = !c->accumulate && may_stream(gradients[i], queries + 2 * keys);
+}
+
 /* What stays the same for all problems. */
 static workspace open_work(call *c, void *scratch)
 {
@@ -71,6 +81,7 @@ static workspace open_work(call *c, void *scratch)
         if (all[i]->tensor) place_rows(all[i]);
     mosaic_attention_positions(w.q_position, c->options.q_positions, c->q.size[3]);
     mosaic_attention_positions(w.k_position, c->options.k_positions, w.k.rows);
+    choose_streams(c, &w);
     return w;
 }
 
@@ -155,11 +166,13 @@ static void forward(call *c, int64_t from, int64_t to, void *scratch)
         unsigned saved = vec_flush();
         for (int64_t i = 0; i < w.q.rows; i++) attend(&w, count, i);
         vec_unflush(saved);
-        product out = {&w.out, &w.v, w.weights, w.k.rows * VEC_LANES, VEC_LANES, count, false};
+        const product out = {&w.out,    &w.v,  w.weights, w.k.rows * VEC_LANES,
+                             VEC_LANES, count, false,     w.stream[0]};
         combine(&out);
         deliver(&w.out, count, false);
         p = next;
     }
+    vec_streamed();
 }
 
 /* ---- backward ------------------------------------------------------------------------------- */
@@ -232,14 +245,16 @@ static void backward(call *c, int64_t from, int64_t to, void *scratch)
         join(w.right, &w.v);
         for (int64_t i = 0; i < w.q.rows; i++) slant(c, &w, i);
         const int64_t row = w.k.rows * VEC_LANES;
+        const bool add = c->accumulate, *stream = w.stream;
         const product products[] = {
-            {&w.dq, &w.k, w.slants, row, VEC_LANES, count, c->accumulate},
-            {&w.dk, &w.q, w.slants, VEC_LANES, row, count, c->accumulate},
-            {&w.dv, &w.dout, w.weights, VEC_LANES, row, count, c->accumulate}};
+            {&w.dq, &w.k, w.slants, row, VEC_LANES, count, add, stream[0]},
+            {&w.dk, &w.q, w.slants, VEC_LANES, row, count, add, stream[1]},
+            {&w.dv, &w.dout, w.weights, VEC_LANES, row, count, add, stream[2]}};
         for (int i = 0; i < 3; i++) combine(&products[i]);
-        for (int i = 6; i < 9; i++) deliver(all[i], count, c->accumulate);
+        for (int i = 6; i < 9; i++) deliver(all[i], count, add);
         p = next;
     }
+    vec_streamed();
 }
 
 const mosaic_attention_small_kernels MOSAIC_KERNELS(attention_small) = {VEC_LANES, scratch_bytes,
