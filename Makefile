@@ -56,9 +56,10 @@ CORE    := $(filter-out core/main.c core/comm/mpi.c,\
              $(foreach dir,. op cpu comm data,$(patsubst core/./%,core/%,$(wildcard core/$(dir)/*.c))))
 HOST    := core/main.c $(wildcard core/host/*.c)
 KERNELS := $(wildcard core/cpu/kernel/*.c)
+AMX     := $(if $(filter avx512,$(ISAS)),$(wildcard core/cpu/kernel/amx/*.c))
 object   = $(patsubst core/%.c,$(BUILD)/core/%.o,$(1))
 OBJECTS := $(call object,$(CORE)) \
-           $(foreach isa,$(ISAS),$(KERNELS:core/%.c=$(BUILD)/core/%_$(isa).o))
+           $(foreach isa,$(ISAS),$(KERNELS:core/%.c=$(BUILD)/core/%_$(isa).o)) $(call object,$(AMX))
 PRODUCT := $(BUILD)/libmosaic.so $(if $(LUAJIT),$(BUILD)/mosaic-lua) \
            $(if $(OPENMPI),$(if $(wildcard core/comm/mpi.c),$(BUILD)/libmosaic_mpi.so))
 
@@ -164,6 +165,7 @@ $(LAYOUT_OBJECTS): BASE += -DMOSAIC_PLUGIN_LAYOUT=$$(cat $(BUILD)/layout)
 $(BUILD)/core/cdef.o: $(BUILD)/mosaic.cdef
 $(BUILD)/core/cdef.o: BASE += -DMOSAIC_CDEF_FILE='"$(BUILD)/mosaic.cdef"'
 $(BUILD)/core/comm/mpi.o: BASE += $(MPI_CFLAGS)
+$(call object,$(AMX)): BASE += $(ISA_avx512) -mamx-tile -mamx-bf16 -DMOSAIC_ISA=avx512
 $(call object,$(HOST)): BASE += $(call flags,cflags,luajit)
 
 $(BUILD)/core/%.o: core/%.c $(BUILD)/found

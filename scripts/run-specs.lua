@@ -18,7 +18,7 @@ local lfs = require "lfs"
 local LIMIT = 1500 -- seconds for one leg
 local STUCK = 30 -- MOSAIC_TIMEOUT of the ranks: a failed assertion must not keep the others waiting
 local PROGRAM = arg[-1]:find "/" and arg[-1] or "build/mosaic-lua"
-local WIDEST_FIRST = { "avx512", "avx2", "scalar" }
+local WIDEST_FIRST = { "amx", "avx512", "avx2", "scalar" }
 --- Folders whose specs say the same whatever the kernels.
 local NOT_NUMERIC = {
   support = true, mpi = true, host = true, data = true, strategy = true, examples = true, cuda = true,
@@ -248,8 +248,8 @@ end
 
 --- Open MPI keeps memory to its end on purpose; what Mosaic loses is an error. Sanitizers up to gcc 13 take
 -- some thread-local blocks for those of an old glibc, and their leak check crashes on it: not intercepted.
-local SANITIZERS = "ASAN_OPTIONS=detect_leaks=1:intercept_tls_get_addr=0 LSAN_OPTIONS=suppressions=spec/support/leaks.txt:"
-  .. "print_suppressions=0 UBSAN_OPTIONS=print_stacktrace=1 "
+local SANITIZERS = "ASAN_OPTIONS=detect_leaks=1:intercept_tls_get_addr=0 "
+  .. "LSAN_OPTIONS=suppressions=spec/support/leaks.txt:print_suppressions=0 UBSAN_OPTIONS=print_stacktrace=1 "
 
 local function command_of(leg, results, sanitize)
   local environment = ("%s%s MOSAIC_ISA=%s MOSAIC_RESULTS=%s"):format(

@@ -1,19 +1,24 @@
 /* dispatch.c - one table of kernels per ISA, and which of them this process uses. */
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "kernels.h"
 
+#define KERNELS(name)                                                                              \
+    .unary = &mosaic_cpu_unary_##name, .binary = &mosaic_cpu_binary_##name,                        \
+    .ternary = &mosaic_cpu_ternary_##name, .convert = &mosaic_cpu_convert_##name,                  \
+    .fold = &mosaic_cpu_fold_##name, .normalize = &mosaic_cpu_normalize_##name,                    \
+    .softmax = &mosaic_cpu_softmax_##name, .quantize = &mosaic_cpu_quantize_##name,                \
+    .gemm = &mosaic_cpu_gemm_##name, .attention_backward = &mosaic_cpu_attention_backward_##name,  \
+    .attention_small = &mosaic_cpu_attention_small_##name, .program = &mosaic_cpu_program_##name
 #define TABLE(name)                                                                                \
     {                                                                                              \
-        .isa = #name, .unary = &mosaic_cpu_unary_##name, .binary = &mosaic_cpu_binary_##name,      \
-        .ternary = &mosaic_cpu_ternary_##name, .convert = &mosaic_cpu_convert_##name,              \
-        .fold = &mosaic_cpu_fold_##name, .normalize = &mosaic_cpu_normalize_##name,                \
-        .softmax = &mosaic_cpu_softmax_##name, .quantize = &mosaic_cpu_quantize_##name,            \
-        .gemm = &mosaic_cpu_gemm_##name, .attention = &mosaic_cpu_attention_##name,                \
-        .attention_backward = &mosaic_cpu_attention_backward_##name,                               \
-        .attention_small = &mosaic_cpu_attention_small_##name,                                     \
-        .program = &mosaic_cpu_program_##name,                                                     \
+        .isa = #name, .attention = &mosaic_cpu_attention_##name, KERNELS(name)                     \
     }
 
 static const mosaic_cpu_kernels tables[] = {
@@ -21,8 +26,20 @@ static const mosaic_cpu_kernels tables[] = {
 #if defined(__x86_64__)
     TABLE(avx2),
     TABLE(avx512),
+    {.isa = "amx", .attention = &mosaic_cpu_attention_amx, KERNELS(avx512)},
 #endif
 };
+
+#if defined(__x86_64__)
+/* Tiles are eight kilobytes of state for each thread, which a process has to ask for. */
+static bool has_tiles(void)
+{
+    enum { REQUEST = 0x1023, TILES = 18, BF16 = 1 << 22, TILE = 1 << 24 };
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & BF16) || !(d & TILE)) return false;
+    return syscall(SYS_arch_prctl, REQUEST, TILES) == 0;
+}
+#endif
 
 /* How many entries of `tables` this CPU can run. */
 static int usable(void)
@@ -33,7 +50,7 @@ static int usable(void)
                 __builtin_cpu_supports("bmi2");
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    return 1 + avx2 + avx512;
+    return 1 + avx2 + avx512 + (avx512 && has_tiles());
 #else
     return 1;
 #endif

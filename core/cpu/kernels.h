@@ -177,7 +177,8 @@ typedef struct {
     const mosaic_program_kernels *program;
 } mosaic_cpu_kernels;
 
-/* The widest table that this machine can run; MOSAIC_ISA=scalar|avx2|avx512 asks for a narrower. */
+/* The widest table that this machine can run; MOSAIC_ISA=scalar|avx2|avx512|amx asks for a
+ * narrower. */
 const mosaic_cpu_kernels *mosaic_cpu(void);
 
 /* In core/cpu/kernel/NAME.c: the symbol of this compilation, mosaic_cpu_NAME_ISA. */
@@ -202,5 +203,8 @@ MOSAIC_DECLARE_KERNELS(attention)
 MOSAIC_DECLARE_KERNELS(attention_backward)
 MOSAIC_DECLARE_KERNELS(attention_small)
 MOSAIC_DECLARE_KERNELS(program)
+
+/* core/cpu/kernel/amx: instead of those for AVX-512. */
+extern const mosaic_attention_kernels mosaic_cpu_attention_amx;
 
 #endif

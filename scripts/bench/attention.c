@@ -60,7 +60,7 @@ PEAK(peak_avx512, __attribute__((target("avx512f,avx512vl,fma"))), 64)
 
 static double peak(void)
 {
-    if (!strcmp(mosaic_isa(), "avx512")) return peak_avx512();
+    if (!strcmp(mosaic_isa(), "avx512") || !strcmp(mosaic_isa(), "amx")) return peak_avx512();
     return strcmp(mosaic_isa(), "avx2") ? peak_scalar() : peak_avx2();
 }
 

@@ -92,11 +92,12 @@ VEC_INLINE void sums_add(int vectors, sums sum, const float *from, int64_t row)
         for (int w = 0; w < vectors; w++) sum[r][w] += vec_load(from + r * row + w * VEC_LANES);
 }
 
-/* most <- the largest of it and each row */
-VEC_INLINE void sums_raise(int vectors, sums sum, vec *most)
+/* most <- the largest of it and the first rows */
+VEC_INLINE void sums_raise(int vectors, sums sum, vec *most, int64_t rows)
 {
     for (int r = 0; r < STEP; r++)
-        for (int w = 0; w < vectors; w++) most[w] = vec_max(sum[r][w], most[w]);
+        for (int w = 0; w < vectors && (rows >= STEP || r < rows); w++)
+            most[w] = vec_max(sum[r][w], most[w]);
 }
 
 /* ---- scratch -------------------------------------------------------------------------------- */

@@ -1,0 +1,225 @@
+/* attention_forward.h - attention forward: a chunk of queries against one block of keys after the
+ * other.
+ *
+ * Per tile and block: scores and their exact maximum, rescaling, probabilities, values. The file
+ * that includes this one says how the two products are made, and what their operands look like
+ * packed:
+ *
+ *   queries_bytes, keys_bytes, values_bytes (u)   room for a tile's queries, a block's keys, values
+ *   products_bytes (u)                            room for what products need beside
+ *   pack_queries, pack_block                      false: these products cannot take such numbers
+ *   make_scores, add_values */
+#ifndef MOSAIC_CPU_ATTENTION_FORWARD_H
+#define MOSAIC_CPU_ATTENTION_FORWARD_H
+
+typedef struct {
+    int64_t first, rows; /* of the group */
+    int vectors;
+    limits limits;
+    void *q;          /* packed */
+    float *out;       /* (round_up(d, STEP), width) */
+    float *top, *sum; /* (width): largest score, sum of the weights: 2^((score - top) base) */
+} tile;
+
+typedef struct {
+    tile *tiles;
+    int64_t count;
+    scaling scaling;
+    void *k, *v;          /* of a block, packed */
+    void *room;           /* of products */
+    float *scores, *mask; /* (BLOCK, TILE) */
+    float *factors;       /* of dropout, likewise; NULL without */
+    uint8_t *seen;        /* (TILE, SEEN) */
+    double *registers;    /* of the mask's programs */
+} workspace;
+
+/* Cuts rows from..to - 1 into tiles; with scratch NULL only the end of what is taken counts. */
+static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t to, char **scratch)
+{
+    workspace w = {.count = (to - from + TILE - 1) / TILE, .scaling = scaling_of(u->scale)};
+    bool measuring = !*scratch;
+    int64_t channels = round_up(u->d, STEP);
+    w.tiles = take(scratch, w.count, sizeof(tile));
+    w.k = take(scratch, keys_bytes(u), 1);
+    w.v = take(scratch, values_bytes(u), 1);
+    w.room = take(scratch, products_bytes(u), 1);
+    w.scores = take(scratch, BLOCK * TILE, 4);
+    w.mask = take(scratch, BLOCK * TILE, 4);
+    w.seen = take(scratch, TILE * SEEN, 1);
+    w.registers = take(scratch, mosaic_attention_registers(u), 8);
+    if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
+    for (int64_t i = 0; i < w.count; i++) {
+        tile t = {.first = from + i * TILE, .rows = min_i64(to - from - i * TILE, TILE)};
+        t.vectors = (int)((t.rows + VEC_LANES - 1) / VEC_LANES);
+        t.q = take(scratch, queries_bytes(u), 1);
+        t.out = take(scratch, channels * TILE, 4);
+        t.top = take(scratch, TILE, 4);
+        t.sum = take(scratch, TILE, 4);
+        if (!measuring) w.tiles[i] = t;
+    }
+    return w;
+}
+
+static int64_t scratch_bytes(const mosaic_attention_unit *u, int64_t rows)
+{
+    char *end = NULL;
+    lay_out(u, 0, rows, &end);
+    return (int64_t)(uintptr_t)end;
+}
+
+static bool open_tile(const mosaic_attention_unit *u, const workspace *w, tile *t)
+{
+    int64_t width = t->vectors * VEC_LANES;
+    t->limits = limits_of(u, t->first, t->rows);
+    for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->out[i] = 0;
+    for (int64_t i = 0; i < width; i++) {
+        t->top[i] = -FLT_MAX; /* finite, so that -infinity less it is -infinity */
+        t->sum[i] = 0;
+    }
+    return pack_queries(t->q, width, u, t->first, t->rows, w->room);
+}
+
+/* scores <- 2^((score - top) base); adds them up. The largest weight is 1, so that the only key of
+ * a query gives its value, to the bit, which backward's differences rely on. */
+VEC_INLINE void make_weights(int vectors, float *scores, const vec *top, vec base, vec *sum,
+                             int64_t keys)
+{
+    unsigned saved = vec_flush();
+    for (int64_t j = 0; j < keys; j++)
+        for (int w = 0; w < vectors; w++, scores += VEC_LANES) {
+            vec p = vec_exp2((vec_load(scores) - top[w]) * base);
+            vec_store(scores, p);
+            sum[w] += p;
+        }
+    vec_unflush(saved);
+}
+
+/* top <- the largest of it and `keys` rows of scores */
+VEC_INLINE void raise(int vectors, const float *scores, vec *top, int64_t keys)
+{
+    for (int64_t j = 0; j < keys; j++, scores += vectors * VEC_LANES)
+        for (int w = 0; w < vectors; w++)
+            top[w] = vec_max(vec_load(scores + w * VEC_LANES), top[w]);
+}
+
+/* Scores after the mask's program, and the largest of them. */
+VEC_INLINE void make_new_scores(int vectors, const mosaic_attention_unit *u, const workspace *w,
+                                const tile *t, const span *s, vec *top)
+{
+    const int64_t width = vectors * VEC_LANES, keys = s->to - s->from;
+    rescore(u, t->first, t->rows, s->from, keys, w->scores, NULL, width, w->registers);
+    for (int i = 0; i < vectors; i++) top[i] = vec_load(t->top + i * VEC_LANES);
+    raise(vectors, w->scores, top, keys);
+}
+
+/* The tile against the keys of s, which start `key` keys into the packed block. */
+VEC_INLINE void attend_vectors(int vectors, const mosaic_attention_unit *u, const workspace *w,
+                               tile *t, const span *s, int64_t key)
+{
+    const int64_t keys = s->to - s->from;
+    const float *mask = s->hides || s->adds ? w->mask : NULL;
+    const vec base = vec_set(w->scaling.base);
+    vec top[VECTORS], factor[VECTORS], sum[VECTORS];
+    for (int i = 0; i < vectors; i++) top[i] = vec_load(t->top + i * VEC_LANES);
+    make_scores(vectors, u, w->scores, top, w->k, key, t->q, mask, keys);
+    if (u->score) make_new_scores(vectors, u, w, t, s, top);
+    for (int i = 0; i < vectors; i++) {
+        factor[i] = vec_exp2((vec_load(t->top + i * VEC_LANES) - top[i]) * base);
+        sum[i] = vec_load(t->sum + i * VEC_LANES) * factor[i];
+    }
+    make_weights(vectors, w->scores, top, base, sum, keys);
+    if (w->factors) apply_factors(vectors, w->scores, w->factors, vectors * VEC_LANES, keys);
+    add_values(vectors, u, t->out, factor, w->v, key, w->scores, keys, w->room);
+    for (int i = 0; i < vectors; i++) {
+        vec_store(t->top + i * VEC_LANES, top[i]);
+        vec_store(t->sum + i * VEC_LANES, sum[i]);
+    }
+}
+
+static void attend(const mosaic_attention_unit *u, const workspace *w, tile *t, const span *s,
+                   int64_t key)
+{
+    switch (t->vectors) {
+    case 1: attend_vectors(1, u, w, t, s, key); break;
+    case 2: attend_vectors(2, u, w, t, s, key); break;
+    default: attend_vectors(3, u, w, t, s, key); break;
+    }
+}
+
+/* What a tile needs beside packed keys. */
+static void prepare(const mosaic_attention_unit *u, const workspace *w, const tile *t,
+                    const span *s)
+{
+    int64_t width = t->vectors * VEC_LANES;
+    if (s->hides || s->adds) make_mask(u, t->first, t->rows, s, w->seen, w->mask, width);
+    if (w->factors) make_factors(u, t->first, t->rows, s->from, s->to - s->from, w->factors, width);
+}
+
+/* All tiles against keys from..to - 1, at most BLOCK. They are packed when somebody sees them. */
+static bool work_block(const mosaic_attention_unit *u, const workspace *w, int64_t from, int64_t to,
+                       mosaic_attention_work *work)
+{
+    extent e = extent_of(u, from, to);
+    bool packed = false;
+    mosaic_poll();
+    for (int64_t i = 0; i < w->count; i++) {
+        tile *t = &w->tiles[i];
+        span s = visible(u, &t->limits, &e, from, to);
+        int64_t pairs = look(u, t->first, t->rows, &s, w->seen, w->registers);
+        if (!pairs) continue;
+        if (!packed) {
+            if (!pack_block(w->k, w->v, u, from, to - from, w->room)) return false;
+            packed = true;
+        }
+        prepare(u, w, t, &s);
+        attend(u, w, t, &s, s.from - from);
+        work->visible += pairs;
+        work->computed += t->rows * (s.to - s.from);
+    }
+    return true;
+}
+
+/* out / sum and top + log sum, to where they belong. */
+static void close_tile(const mosaic_attention_unit *u, tile *t)
+{
+    const int64_t width = t->vectors * VEC_LANES, d = u->d;
+    const double unit = scaling_of(u->scale).unit;
+    float whole[TILE] __attribute__((aligned(64))) = {0};
+    float rest[TILE] __attribute__((aligned(64))) = {0};
+    for (int64_t i = 0; i < width; i += VEC_LANES) {
+        vec sum = vec_load(t->sum + i), n, fraction = vec_log2(sum, &n);
+        vec_store(whole + i, n);
+        vec_store(rest + i, fraction);
+        /* where nothing was seen sum and out are 0 */
+        vec factor = vec_set(1) / vec_max(sum, vec_set(FLT_MIN));
+        for (int64_t c = 0; c < d; c++)
+            vec_store(t->out + c * width + i, vec_load(t->out + c * width + i) * factor);
+    }
+    unpack_lanes(&u->out, u, t->first, t->rows, t->out, width, false);
+    place p = place_of(u, t->first);
+    for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p)) {
+        double *lse = (double *)(void *)u->lse.data + mosaic_rows_at(&u->lse, p.head, p.query, 0);
+        double log_sum = ((double)whole[lane] + (double)rest[lane]) * LN2;
+        *lse = t->sum[lane] == 0 ? -INFINITY : (double)t->top[lane] * unit + log_sum;
+    }
+}
+
+/* false, and nothing is written: the products cannot take such numbers. */
+static bool attend_rows(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch,
+                        mosaic_attention_work *work)
+{
+    char *at = scratch;
+    workspace w = lay_out(u, from, to, &at);
+    for (int64_t i = 0; i < w.count; i++)
+        if (!open_tile(u, &w, &w.tiles[i])) return false;
+    limits l = limits_of(u, from, to - from);
+    extent e = extent_of(u, 0, u->nk);
+    span keys = visible(u, &l, &e, 0, u->nk);
+    /* blocks are the same however rows are cut */
+    for (int64_t j = keys.from / BLOCK * BLOCK; j < keys.to; j += BLOCK)
+        if (!work_block(u, &w, j, min_i64(j + BLOCK, keys.to), work)) return false;
+    for (int64_t i = 0; i < w.count; i++) close_tile(u, &w.tiles[i]);
+    return true;
+}
+
+#endif
