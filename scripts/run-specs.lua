@@ -35,6 +35,8 @@ local NOT_OF_LANES = {
   ["comm_spec.lua"] = true, ["device_spec.lua"] = true, ["transport_spec.lua"] = true,
   ["variants_spec.lua"] = true,
 }
+--- What AMX does otherwise than AVX-512: all other kernels are the same.
+local OF_TILES = { "spec/attention", "spec/attention_spec.lua" }
 --- Folders that take as long as all others together: they have a leg of their own.
 local LONG = { strategy = true, nanotabpfn = true }
 --- What emulated devices do in seconds, under sanitizers, too.
@@ -180,7 +182,7 @@ local function legs(options)
   local list = {}
   add_halves(list, single(isas[1], nil, options.sanitize), elsewhere)
   for i = 2, options.sanitize and 1 or #isas do
-    list[#list + 1] = single(isas[i], roots(NOT_NUMERIC), true)
+    list[#list + 1] = single(isas[i], isas[i - 1] == "amx" and OF_TILES or roots(NOT_NUMERIC), true)
   end
   for _, ranks in ipairs(options.sanitize and { 2 } or { 2, 4 }) do
     list[#list + 1] = several(isas[1], ranks, { "spec/mpi" })
