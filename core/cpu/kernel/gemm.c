@@ -222,7 +222,8 @@ static void multiply_columns(slab *s, const float *panels, int64_t j, int64_t co
         for (int64_t x = 0; x < columns; x += PANEL) {
             int64_t count = smaller(PANEL, columns - x);
             const float *itself = (const float *)g->b + s->p * g->b_row + j + x;
-            strip b = panels ? (strip){panels + x * s->k, padded(count)} : (strip){itself, g->b_row};
+            strip b =
+                panels ? (strip){panels + x * s->k, padded(count)} : (strip){itself, g->b_row};
             multiply_panel(s, b, j + x, count);
         }
         ahead = s->a.ahead;
