@@ -6,15 +6,21 @@
 --
 -- A full collection starts when tensors hold more than `limit` bytes: twice what survived the last one, but
 -- no more than three quarters of what was left of the default device beyond it, and at least 64 MiB beyond.
+--
+-- The process has one heap, as it has one library: modules that are loaded anew (busted does so for every
+-- file) go on with it, or what the old ones left would never be found.
+local registry = debug.getregistry()
+if registry["mosaic.heap"] then return registry["mosaic.heap"] end
+
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
-local state = require "mosaic.state"
 
 local rshift, band = bit.rshift, bit.band
 
 local FLOOR, SHARE = 64 * 2 ^ 20, 0.75
 
 local heap = { limit = FLOOR }
+registry["mosaic.heap"] = heap
 
 -- ---- views ------------------------------------------------------------------------------------------
 
@@ -93,6 +99,7 @@ local stats = ffi.new "mosaic_memory_stats"
 
 --- Bytes that the default device can still give to tensors.
 local function room()
+  local state = require "mosaic.state"
   if C.mosaic_memory_read(stats, state.current.device) ~= C.MOSAIC_OK then return 0 end
   return tonumber(stats.limit_bytes - stats.live_bytes)
 end
