@@ -29,7 +29,7 @@ end
 
 local function recover(status, name, ...)
   if status == ENOMEM then
-    heap.collect()
+    heap.collect_all()
     C.mosaic_memory_trim()
     status = C[name](...)
   end

@@ -112,6 +112,12 @@ function heap.collect()
   heap.limit = live + math.max(FLOOR, math.min(live, SHARE * room()))
 end
 
+--- The same of what finalizers could still see, too, which takes Lua a second cycle.
+function heap.collect_all()
+  collectgarbage()
+  heap.collect()
+end
+
 --- Called after every new tensor.
 function heap.poll()
   if C.mosaic_memory_live() > heap.limit then heap.collect() end

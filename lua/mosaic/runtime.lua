@@ -67,7 +67,7 @@ end
 
 --- Frees unreachable tensors now, and what is cached for later ones.
 function runtime.collect()
-  heap.collect()
+  heap.collect_all()
   C.mosaic_memory_trim()
 end
 
