@@ -23,7 +23,10 @@ Q       := $(if $(V),,@)
 LINK     = $(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -Wl,-z,defs -Wl,-z,nodelete -Wl,--as-needed
 
 # One kernel source, one object per ISA.
-ISAS         := scalar $(if $(filter x86_64,$(shell uname -m)),avx2 avx512)
+TARGET       := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+ISAS_x86_64  := scalar avx2 avx512
+ISAS_aarch64 := neon
+ISAS         := $(or $(ISAS_$(TARGET)),scalar)
 ISA_avx2     := -march=x86-64-v3
 ISA_avx512   := -march=x86-64-v4 -mprefer-vector-width=512
 
@@ -95,7 +98,7 @@ GPU_C      := $(wildcard cuda/gpu/*.c)
 cuda_objects = $(patsubst cuda/%,$(1)/cuda/%.o,$(CUDA_C) $(CUDA_CU))
 PRODUCT    += $(if $(CUBLAS),$(BUILD)/libmosaic_cuda.so)
 
-.PHONY: all demo test test-cuda-emulated cuda-spills cuda-variants check bench sanitize reference bundle install uninstall clean help
+.PHONY: all demo test test-aarch64 test-cuda-emulated cuda-spills cuda-variants check bench sanitize reference bundle install uninstall clean help
 all: $(PRODUCT)
 
 # The configuration is written, printed and everything rebuilt when it differs from the last one.
@@ -278,6 +281,9 @@ test-cuda-emulated:
 	$(Q)MOSAIC_CUDA_LIB=$(abspath $(SANITIZED)/emulated/libmosaic_cuda.so) \
 	  $(SANITIZED)/mosaic-lua scripts/run-specs.lua --sanitize --cuda
 
+test-aarch64:
+	$(Q)scripts/test-aarch64
+
 # OpenBLAS knows its CPU best: some shells export a choice that halves its speed.
 unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 
@@ -324,6 +330,7 @@ help:
 	@echo "make check      warnings as errors (gcc, clang), formatting, cppcheck, luacheck"
 	@echo "make sanitize   the specs under AddressSanitizer and UBSan"
 	@echo "make test-cuda-emulated     CUDA kernels without a GPU, under the same"
+	@echo "make test-aarch64           kernels compiled for ARM's NEON, under qemu"
 	@echo "make cuda-spills            registers and spills of CUDA kernels; attention must not spill"
 	@echo "make cuda-variants [ALL=1]  CUDA kernels by the run-time compiler, without a GPU: some, or all"
 	@echo "make bench      speed beside peers, table and build/bench.json"

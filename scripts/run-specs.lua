@@ -70,7 +70,7 @@ local function usable_isas()
   for i, name in ipairs(WIDEST_FIRST) do
     if name == widest then return { unpack(WIDEST_FIRST, i) } end
   end
-  error("no kernels? mosaic-lua -v says " .. tostring(widest))
+  return { assert(widest, "no kernels? mosaic-lua -v does not say") }
 end
 
 local function single(isa, paths, brief)

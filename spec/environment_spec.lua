@@ -8,7 +8,7 @@ describe("an environment variable", function()
   end
 
   it("that says what it cannot is refused at the start", function()
-    says("MOSAIC_ISA=avx1024", "MOSAIC_ISA must be one of scalar, avx2, avx512, amx, got 'avx1024'")
+    says("MOSAIC_ISA=avx1024", "MOSAIC_ISA must be one of scalar, avx2, avx512, amx, neon, got 'avx1024'")
     for _, value in ipairs { "nonsense", "0", "-1", "9999" } do
       says("MOSAIC_THREADS=" .. value,
         "MOSAIC_THREADS must be an integer from 1 to 256, got '" .. value .. "'")

@@ -22,7 +22,11 @@
     }
 
 static const mosaic_cpu_kernels tables[] = {
+#if defined(__aarch64__)
+    TABLE(neon),
+#else
     TABLE(scalar),
+#endif
 #if defined(__x86_64__)
     TABLE(avx2),
     TABLE(avx512),

@@ -189,7 +189,7 @@ const mosaic_cpu_kernels *mosaic_cpu(void);
 /* The symbols of all compilations of a family. */
 #define MOSAIC_DECLARE_KERNELS(family)                                                             \
     extern const mosaic_##family##_kernels mosaic_cpu_##family##_scalar,                           \
-        mosaic_cpu_##family##_avx2, mosaic_cpu_##family##_avx512;
+        mosaic_cpu_##family##_avx2, mosaic_cpu_##family##_avx512, mosaic_cpu_##family##_neon;
 MOSAIC_DECLARE_KERNELS(unary)
 MOSAIC_DECLARE_KERNELS(binary)
 MOSAIC_DECLARE_KERNELS(ternary)

@@ -129,7 +129,11 @@ VEC_INLINE vec vec_scale(vec p, vec x)
 }
 
 #else /* four lanes in the compiler's own vectors: SSE2 on x86-64, NEON on arm64 */
+#if defined(__aarch64__)
+enum { VEC_LANES = 4, VEC_REGISTERS = 32 };
+#else
 enum { VEC_LANES = 4, VEC_REGISTERS = 16 };
+#endif
 typedef float vec __attribute__((vector_size(16)));
 typedef int32_t vec_bits __attribute__((vector_size(16)));
 

@@ -29,7 +29,7 @@ local function pace(value)
 end
 
 local VARIABLES = { -- in the order in which they are looked at
-  { "MOSAIC_ISA", one_of("scalar", "avx2", "avx512", "amx") },
+  { "MOSAIC_ISA", one_of("scalar", "avx2", "avx512", "amx", "neon") },
   { "MOSAIC_THREADS", integer(1, 256) },
   { "MOSAIC_TIMEOUT", seconds },
   { "MOSAIC_TF32", one_of("0", "1") },

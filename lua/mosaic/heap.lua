@@ -112,10 +112,15 @@ function heap.collect()
   heap.limit = live + math.max(FLOOR, math.min(live, SHARE * room()))
 end
 
---- The same of what finalizers could still see, too, which takes Lua a second cycle.
+--- The same of what finalizers could still see, too: each of a chain of them takes Lua another cycle.
 function heap.collect_all()
-  collectgarbage()
-  heap.collect()
+  local idle, live = 0, nil
+  while idle < 2 do
+    heap.collect()
+    local now = tonumber(C.mosaic_memory_live())
+    idle = now == live and idle + 1 or 0
+    live = now
+  end
 end
 
 --- Called after every new tensor.

@@ -10,7 +10,7 @@ local runtime = {}
 
 function runtime.version() return ffi.string(C.mosaic_version()) end
 
---- The kernels in use: "scalar", "avx2", "avx512" or "amx" (MOSAIC_ISA asks for a narrower one).
+--- The kernels in use: "scalar", "avx2", "avx512", "amx" or "neon" (MOSAIC_ISA asks for a narrower one).
 function runtime.isa() return ffi.string(C.mosaic_isa()) end
 
 --- How many threads one operation may use.
