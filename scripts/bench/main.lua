@@ -151,14 +151,14 @@ if selected "sdpa" then
   attention_beside_torch(24, 4096)
   attention_beside_torch(64, 4096)
 end
-if selected "feature" then
-  feature_attention(150000, 5, 1)
-  feature_attention(150000, 5, 2)
-end
 if selected "dilated" then dilated_share(32768, 64, 4) end
 if selected "training" then
   training_step(8)
   training_step(32)
+end
+if selected "feature" then
+  feature_attention(150000, 5, 1)
+  feature_attention(150000, 5, 2)
 end
 if selected "ring" then
   ranks(2, "speed", 8192)
