@@ -39,7 +39,7 @@ typedef enum {
 
 MOSAIC_API const char *mosaic_last_error(void);
 MOSAIC_API const char *mosaic_version(void);
-MOSAIC_API const char *mosaic_isa(void); /* kernels in use: "scalar", "avx2", "avx512", "amx", "neon" */
+MOSAIC_API const char *mosaic_isa(void); /* kernels in use, such as "avx2" */
 
 /* Threads that one operation may use in this process; 1 <= count. The default is MOSAIC_THREADS,
  * else the cores that this process may run on divided by the ranks on this machine. */

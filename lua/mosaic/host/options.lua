@@ -27,8 +27,8 @@ usage: mosaic-lua [options] [script [arguments]]
   -               run standard input
 Without a script and with a terminal: a prompt. `mosaic` is loaded at the prompt and in -e.
 Environment: MOSAIC_THREADS (threads per rank), MOSAIC_TIMEOUT (seconds until a stuck collective ends
-the job, default 300), MOSAIC_ISA (scalar, avx2, avx512, amx, neon), MOSAIC_DEVICE (see --device), MOSAIC_TRACE (see
---trace), MOSAIC_MPIRUN (another mpirun), MOSAIC_NODE_SIZE (so many ranks count as a
+the job, default 300), MOSAIC_ISA (scalar, avx2, avx512, amx, neon), MOSAIC_DEVICE (see --device),
+MOSAIC_TRACE (see --trace), MOSAIC_MPIRUN (another mpirun), MOSAIC_NODE_SIZE (so many ranks count as a
 node), MOSAIC_MEMORY_LIMIT (bytes that tensors on the CPU may take), MOSAIC_PACE (latency:bandwidth: a
 slower wire between ranks, in microseconds and Gbit/s, to try out what one costs), MOSAIC_SHARE (auto, all,
 copies, off: what ranks of a node read in place).
