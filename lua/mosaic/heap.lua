@@ -9,17 +9,19 @@
 --
 -- The process has one heap, as it has one library: modules that are loaded anew (busted does so for every
 -- file) go on with it, or what the old ones left would never be found.
-local registry = debug.getregistry()
-if registry["mosaic.heap"] then return registry["mosaic.heap"] end
-
+-- (Not so where ffi itself is another: it would not know the old one's types.)
 local ffi = require "ffi"
+local registry = debug.getregistry()
+local known = registry["mosaic.heap"]
+if known and known.ffi == ffi then return known end
+
 local C = require "mosaic.ffi"
 
 local rshift, band = bit.rshift, bit.band
 
 local FLOOR, SHARE = 64 * 2 ^ 20, 0.75
 
-local heap = { limit = FLOOR }
+local heap = { limit = FLOOR, ffi = ffi }
 registry["mosaic.heap"] = heap
 
 -- ---- views ------------------------------------------------------------------------------------------
