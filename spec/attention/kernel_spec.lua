@@ -68,6 +68,14 @@ describe("attention in f32", function()
     accurate({ 1, 1, 1, 30, 30, 4 }, { scale = -2 })
   end)
 
+  it("loses no bf16 values that are subnormal", function()
+    local q, k, v = operands({ 1, 1, 1, 20, 40, 24 }, "bf16")
+    v = v * 2 ^ -126
+    local truth = require "spec.support.dense".attention(q, k, v, {}).out
+    assert.is_true(support.largest(truth) > 2 ^ -129)
+    support.expect("out", mosaic.sdpa(q, k, v), truth, 2 ^ -142)
+  end)
+
   it("sums the gradient of a bias over what it was broadcast along", function()
     for _, shape in ipairs { { 2, 4, 37, 70 }, { 4, 1, 70 }, { 1, 70 }, { 2, 1, 37, 1 }, { 1 } } do
       local q, k, v = operands({ 2, 4, 2, 37, 70, 8 }, "f32")
