@@ -64,7 +64,7 @@ describe("mosaic-lua -n", function()
     assert.equal(1, result.status)
     assert.equal(path .. ":1: boom", result.err:match "^%[rank 1/2 [^%]]+%] ([^\n]*)")
     assert.is_nil(result.err:find("mpirun", 1, true))
-    assert(result.seconds < 5, "took " .. result.seconds)
+    assert(result.seconds < 60, "took " .. result.seconds)
     assert.equal(0, alive(path))
   end)
 

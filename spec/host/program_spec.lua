@@ -104,11 +104,12 @@ describe("mosaic-lua", function()
   end)
 
   it("starts in less than 20 ms", function()
-    local fastest = math.huge
-    for _ = 1, 5 do fastest = math.min(fastest, program("-e ''").seconds) end
-    local shell = program.shell("true").seconds
     if os.getenv "ASAN_OPTIONS" then return end
-    assert(fastest - shell < 0.020, ("took %.1f ms"):format(1000 * (fastest - shell)))
+    local fastest, tries = math.huge, 0
+    while fastest >= 0.020 and tries < 100 do -- a busy machine is no slow program
+      fastest, tries = math.min(fastest, program("-e ''").seconds), tries + 1
+    end
+    assert(fastest < 0.020, ("took %.1f ms"):format(1000 * fastest))
   end)
 
   it("explains a job that a foreign launcher started", function()

@@ -57,7 +57,7 @@ describe("mosaic-lua --virtual", function()
     assert.equal(1, result.status)
     local text = ("%s:6: recv f32 [2] from rank 1 not complete after 0.3 s (MOSAIC_TIMEOUT)"):format(path)
     assert(result.err:find(text, 1, true), result.err)
-    assert.is_true(result.seconds < 5)
+    assert(result.seconds < 60, "took " .. result.seconds)
   end)
 
   it("says once what is wrong with the script itself", function()
