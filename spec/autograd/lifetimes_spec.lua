@@ -184,4 +184,29 @@ describe("a training step", function()
     assert.equal(0, mosaic.memory().cached_bytes)
     assert.is_true(held() - before < 3 * 4 * 64 * 64 * 4 * 2)
   end)
+
+  it("is cleared up once, after its walk back, however much it makes", function()
+    local heap, collections = require "mosaic.heap", 0
+    local collect, x = heap.collect, mosaic.ones({ 2 ^ 20 }, { requires_grad = true })
+    function heap.collect()
+      collections = collections + 1
+      collect()
+    end
+    local function step()
+      local y = x
+      for _ = 1, 24 do y = y:tanh() end -- 4 MiB each, and as much for their gradients
+      local forward = collections
+      y:sum():backward()
+      x.grad = nil
+      return forward
+    end
+    mosaic.collect()
+    for _ = 1, 3 do step() end -- how much it makes is learned
+    collections = 0
+    local found = {}
+    for i = 1, 4 do found[i] = { step(), collections } end
+    heap.collect = collect
+    assert.same({ { 0, 1 }, { 1, 2 }, { 2, 3 }, { 3, 4 } }, found)
+    assert.is_true(mosaic.memory().live_bytes < 48 * 2 ^ 20)
+  end)
 end)

@@ -14,6 +14,7 @@
 -- Gradients accumulate: in a leaf's `.grad` over calls of backward, in an edge over its uses.
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
+local heap = require "mosaic.heap"
 local state = require "mosaic.state"
 local operand = require "mosaic.tensor.operand"
 local Line = require "mosaic.autograd.line"
@@ -261,11 +262,15 @@ function tape.backward(roots, grads, options)
   for i, t in ipairs(roots) do
     gradients[i], edges[i] = root_gradient(t, grads and grads[i]), t.edge
   end
-  local line = Line.new(edges)
-  local ok, message = pcall(tape.no_grad, start, edges, gradients, line, options.retain_graph)
-  if ok then return line:done() end
-  forget(line)
-  error(message, 0)
+  local line, keep = Line.new(edges), options.retain_graph
+  heap.begin_walk()
+  local ok, message = pcall(tape.no_grad, start, edges, gradients, line, keep)
+  if not ok then
+    forget(line)
+    error(message, 0)
+  end
+  line:done()
+  if not keep then heap.end_walk() end
 end
 
 --- From this tensor back to every leaf; `grad` starts it (default 1 for a scalar).
