@@ -4,7 +4,7 @@
  * queries of a unit are cut further; backward, a unit is one piece of work, because all its queries
  * add to the same dk and dv. Units whose dbias is the same memory are worked through by one thread,
  * in order. Nothing here depends on the number of threads but who does what. */
-#include "attention.h"
+#include "attention_unit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,135 +12,6 @@
 #include "../parallel.h"
 #include "cpu.h"
 #include "kernels.h"
-
-/* ---- what the masks say about positions ----------------------------------------------------- */
-
-typedef struct {
-    int64_t *low, *high, *q_position, *k_position; /* NULL where nothing asks for positions */
-    int64_t bytes;                                 /* that they take */
-    double *slope;
-    mosaic_attention_fault *fault;
-} plan;
-
-static int64_t saturating_add(int64_t a, int64_t b)
-{
-    int64_t sum;
-    if (__builtin_add_overflow(a, b, &sum)) return b > 0 ? INT64_MAX : INT64_MIN;
-    return sum;
-}
-
-/* The positions that query i may see are low[i]..high[i]. */
-static void read_limits(plan *p, const mosaic_attention_options *o, int64_t nq)
-{
-    for (int64_t i = 0; i < nq; i++) {
-        int64_t at = p->q_position[i], low = INT64_MIN, high = INT64_MAX;
-        if (o->window_left >= 0) low = saturating_add(at, -o->window_left);
-        if (o->window_right >= 0) high = saturating_add(at, o->window_right);
-        if (o->causal && at < high) high = at;
-        if (o->prefix >= 0 && o->prefix < high) high = o->prefix;
-        p->low[i] = low;
-        p->high[i] = high;
-    }
-}
-
-static bool has_limits(const mosaic_attention_options *o)
-{
-    return o->causal || o->window_left >= 0 || o->window_right >= 0 || o->prefix >= 0;
-}
-
-static bool has_programs(const mosaic_attention_options *o) { return o->score || o->keep_if; }
-
-static mosaic_status make_plan(plan *p, const mosaic_attention_call *call)
-{
-    const mosaic_attention_options *o = &call->options;
-    int64_t nq = call->q.size[3], nk = call->k.size[3], heads = call->q.size[2];
-    *p = (plan){0};
-    if (!has_limits(o) && !o->alibi && o->dropout == 0 && !has_programs(o)) return MOSAIC_OK;
-    int64_t bytes = (3 * nq + nk + heads) * 8;
-    int64_t *room = mosaic_cpu_allocate(&mosaic_cpu_device, bytes);
-    if (!room)
-        return mosaic_fail(MOSAIC_ENOMEM, "attention: no memory for %lld bytes of positions",
-                           (long long)bytes);
-    p->bytes = bytes;
-    p->q_position = room;
-    p->k_position = room + 3 * nq;
-    mosaic_attention_positions(p->q_position, o->q_positions, nq);
-    mosaic_attention_positions(p->k_position, o->k_positions, nk);
-    if (has_limits(o)) {
-        p->low = room + nq;
-        p->high = room + 2 * nq;
-        read_limits(p, o, nq);
-    }
-    if (o->alibi) {
-        p->slope = (double *)(room + 3 * nq + nk);
-        for (int64_t h = 0; h < heads; h++)
-            p->slope[h] = mosaic_element_read(mosaic_data(o->alibi), h * o->alibi->stride[0],
-                                              o->alibi->dtype);
-    }
-    return MOSAIC_OK;
-}
-
-/* ---- units ---------------------------------------------------------------------------------- */
-
-/* The part of a (b0, b1, heads, rows, columns) that starts at head h of one batch entry. */
-static mosaic_rows rows_of(const mosaic_tensor *a, int64_t b0, int64_t b1, int64_t h)
-{
-    if (!a || !a->storage) return (mosaic_rows){0};
-    int64_t at = b0 * a->stride[0] + b1 * a->stride[1] + h * a->stride[2];
-    return (mosaic_rows){.data = (char *)mosaic_data(a) +
-                                 at * mosaic_dtype_bytes((mosaic_dtype)a->dtype),
-                         .dtype = a->dtype,
-                         .head = a->stride[2],
-                         .row = a->stride[3],
-                         .column = a->ndim > 4 ? a->stride[4] : 0};
-}
-
-static const int64_t *documents_of(const mosaic_tensor *a, int64_t b0, int64_t b1, int64_t *step)
-{
-    if (!a) return NULL;
-    *step = a->stride[2];
-    return (const int64_t *)mosaic_data(a) + b0 * a->stride[0] + b1 * a->stride[1];
-}
-
-static mosaic_attention_unit unit_at(const mosaic_attention_call *c, const plan *p, int64_t b0,
-                                     int64_t b1, int64_t kv_head)
-{
-    const mosaic_attention_options *o = &c->options;
-    int64_t group = c->q.size[2] / c->k.size[2], h = kv_head * group;
-    mosaic_attention_unit u = {.group = group,
-                               .nq = c->q.size[3],
-                               .nk = c->k.size[3],
-                               .d = c->q.size[4],
-                               .batch = mosaic_attention_batch(o, b0, b1),
-                               .first_head = o->head_from + h,
-                               .scale = o->scale,
-                               .low = p->low,
-                               .high = p->high,
-                               .q_position = p->q_position,
-                               .k_position = p->k_position,
-                               .slope = p->slope ? p->slope + h : NULL,
-                               .dropout = mosaic_attention_dropout_of(o),
-                               .score = o->score,
-                               .keep_if = o->keep_if,
-                               .fault = p->fault,
-                               .accumulate = c->accumulate};
-    u.q = rows_of(&c->q, b0, b1, h);
-    u.k = rows_of(&c->k, b0, b1, kv_head);
-    u.v = rows_of(&c->v, b0, b1, kv_head);
-    u.out = rows_of(&c->out, b0, b1, h);
-    u.lse = rows_of(&c->lse, b0, b1, h);
-    u.dout = rows_of(&c->dout, b0, b1, h);
-    u.delta = rows_of(&c->delta, b0, b1, h);
-    u.dq = rows_of(&c->dq, b0, b1, h);
-    u.dk = rows_of(&c->dk, b0, b1, kv_head);
-    u.dv = rows_of(&c->dv, b0, b1, kv_head);
-    u.keep = rows_of(o->keep, b0, b1, h);
-    u.bias = rows_of(o->bias, b0, b1, h);
-    u.dbias = rows_of(&c->dbias, b0, b1, h);
-    u.q_document = documents_of(o->q_documents, b0, b1, &u.q_document_step);
-    u.k_document = documents_of(o->k_documents, b0, b1, &u.k_document_step);
-    return u;
-}
 
 /* ---- work ----------------------------------------------------------------------------------- */
 
@@ -150,7 +21,7 @@ typedef struct {
     const mosaic_attention_call *call;
     const mosaic_attention_kernels *forward;
     const mosaic_attention_backward_kernels *backward;
-    plan positions;
+    mosaic_attention_plan positions;
     int64_t units, rows;           /* rows of a unit */
     int64_t row_chunk, row_chunks; /* rows of a task; tasks of a unit */
     int64_t keys, key_chunks;      /* backward: in a chunk; of a unit */
@@ -187,8 +58,17 @@ mosaic_status mosaic_cpu_attention_work_reset(const mosaic_device *self, int acc
 static mosaic_attention_unit unit_of(const job *j, int64_t index)
 {
     const int64_t *size = j->call->k.size;
-    return unit_at(j->call, &j->positions, index / (size[1] * size[2]), index / size[2] % size[1],
-                   index % size[2]);
+    return mosaic_attention_unit_at(j->call, &j->positions, index / (size[1] * size[2]),
+                                    index / size[2] % size[1], index % size[2]);
+}
+
+/* Unit i + 1, in `room`, where that is before `to`. */
+static const mosaic_attention_unit *unit_after(const job *j, int64_t i, int64_t to,
+                                               mosaic_attention_unit *room)
+{
+    if (i + 1 >= to) return NULL;
+    *room = unit_of(j, i + 1);
+    return room;
 }
 
 /* The more rows, the less often keys are packed for them; but their queries and results have to
@@ -216,7 +96,7 @@ static mosaic_status open_job(job *j, const mosaic_attention_call *call)
         j->outer[axis] = shares ? 1 : call->k.size[axis];
         j->shared[axis] = shares ? call->k.size[axis] : 1;
     }
-    MOSAIC_TRY(make_plan(&j->positions, call));
+    MOSAIC_TRY(mosaic_attention_plan_make(&j->positions, call));
     j->positions.fault = &j->fault;
     return MOSAIC_OK;
 }
@@ -243,8 +123,7 @@ void mosaic_attention_report(const mosaic_attention_unit *u, const mosaic_progra
 static mosaic_status close_job(job *j)
 {
     const mosaic_attention_fault *fault = &j->fault;
-    if (j->positions.bytes)
-        mosaic_cpu_release(&mosaic_cpu_device, j->positions.q_position, j->positions.bytes);
+    mosaic_attention_plan_clear(&j->positions);
     MOSAIC_REQUIRE(!fault->entry,
                    "attention: %s looks up an entry that its table does not have, for b, h, i, j = "
                    "%lld, %lld, %lld, %lld",
@@ -303,8 +182,9 @@ static bool is_small(const mosaic_attention_call *c)
     const int64_t *q = c->q.size, *k = c->k.size, rows = q[2] / k[2] * q[3];
     bool few = rows <= FEW_ROWS ? k[3] <= FEW_ROWS_KEYS : rows * k[3] <= SMALL_PAIRS;
     return c->q.dtype != MOSAIC_DTYPE_F64 && few && k[3] > 0 &&
-           k[0] * k[1] * k[2] >= mosaic_cpu()->attention_small->lanes && !has_limits(o) &&
-           !o->alibi && !has_programs(o) && !o->q_documents && !o->keep && !o->bias;
+           k[0] * k[1] * k[2] >= mosaic_cpu()->attention_small->lanes &&
+           !mosaic_attention_has_limits(o) && !o->alibi && !mosaic_attention_has_programs(o) &&
+           !o->q_documents && !o->keep && !o->bias;
 }
 
 static void small_forward(void *context, int64_t from, int64_t to)
@@ -343,7 +223,8 @@ static void forward_chunks(void *context, int64_t from, int64_t to)
     mosaic_attention_work work = {0};
     void *scratch = take_scratch(j);
     for (int64_t i = from; scratch && i < to; i++) {
-        mosaic_attention_unit u = unit_of(j, i / j->row_chunks);
+        mosaic_attention_unit u = unit_of(j, i / j->row_chunks), next;
+        if (j->row_chunks == 1) u.next = unit_after(j, i, to, &next);
         int64_t row = folded(i % j->row_chunks, j->row_chunks) * j->row_chunk;
         j->forward->run(&u, row, end_of(row, j->row_chunk, j->rows), scratch, &work);
     }
@@ -386,7 +267,10 @@ static void backward_units(void *context, int64_t from, int64_t to)
         for (int64_t t = 0; t < s[0] * s[1] * s[2]; t++) {
             int64_t b0 = i / (o[1] * o[2]) + t / (s[1] * s[2]);
             int64_t b1 = i / o[2] % o[1] + t / s[2] % s[1], head = i % o[2] + t % s[2];
-            mosaic_attention_unit u = unit_at(j->call, &j->positions, b0, b1, head);
+            mosaic_attention_unit u = mosaic_attention_unit_at(j->call, &j->positions, b0, b1,
+                                                               head),
+                                  next;
+            if (s[0] * s[1] * s[2] == 1) u.next = unit_after(j, i, to, &next);
             backward_all_keys(j, &u, 0, j->rows, true, scratch, &work);
         }
     count_work(j, &work);

@@ -30,7 +30,7 @@ typedef struct {
     int64_t at[4];     /* batch entry, head, query, key */
 } mosaic_attention_fault;
 
-typedef struct {
+typedef struct mosaic_attention_unit {
     int64_t group, nq, nk; /* query heads, queries of each, keys */
     int64_t d;
     int64_t batch, first_head; /* the group's numbers in the whole */
@@ -46,7 +46,8 @@ typedef struct {
     mosaic_attention_dropout dropout;
     const mosaic_program *score, *keep_if; /* of the mask, or NULL */
     mosaic_attention_fault *fault;
-    bool accumulate; /* backward adds to dq, dk, dv */
+    bool accumulate;                          /* backward adds to dq, dk, dv */
+    const struct mosaic_attention_unit *next; /* whose turn is after this one; or NULL */
 } mosaic_attention_unit;
 
 static inline int64_t mosaic_rows_at(const mosaic_rows *r, int64_t head, int64_t row,

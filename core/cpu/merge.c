@@ -57,10 +57,11 @@ static mosaic_status walk(const mosaic_tensor *const *tensors, int count, int ls
     return MOSAIC_OK;
 }
 
+/* The walk is that of dout, which is d times as long as delta. */
 mosaic_status mosaic_cpu_attention_delta(const mosaic_tensor *delta, const mosaic_tensor *dout,
                                          const mosaic_tensor *out, const mosaic_tensor *dlse)
 {
-    const mosaic_tensor *tensors[] = {delta, dout, out, dlse};
+    const mosaic_tensor *tensors[] = {dout, out, delta, dlse};
     return walk(tensors, dlse ? 4 : 3, delta->ndim, dlse != NULL, delta_f32, delta_f64);
 }
 

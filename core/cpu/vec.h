@@ -3,8 +3,9 @@
  * A vec holds VEC_LANES floats; + - * / work on it as they are. Loads and stores are aligned; read
  * and write are not, and take the first `count` lanes (what is beyond them is 0); stream writes
  * past the caches, whole eights at 32-byte boundaries, which others see after streamed; join puts
- * VEC_LANES/4 times four floats side by side. Only what the compiler cannot find by itself has a
- * body per ISA: these, fused multiply-add, maximum, 2^x, and products of 32-bit words. */
+ * VEC_LANES/4 times four floats side by side, and split takes them apart. Only what the compiler
+ * cannot find by itself has a body per ISA: these, fused multiply-add, maximum, 2^x, and products
+ * of 32-bit words. */
 #ifndef MOSAIC_CPU_VEC_H
 #define MOSAIC_CPU_VEC_H
 #include <stdbool.h>
@@ -58,6 +59,13 @@ VEC_INLINE vec vec_join(const float *const from[4])
     x = _mm512_insertf32x4(x, _mm_loadu_ps(from[2]), 2);
     return _mm512_insertf32x4(x, _mm_loadu_ps(from[3]), 3);
 }
+VEC_INLINE void vec_split(float *const to[4], vec x)
+{
+    _mm_storeu_ps(to[0], _mm512_castps512_ps128(x));
+    _mm_storeu_ps(to[1], _mm512_extractf32x4_ps(x, 1));
+    _mm_storeu_ps(to[2], _mm512_extractf32x4_ps(x, 2));
+    _mm_storeu_ps(to[3], _mm512_extractf32x4_ps(x, 3));
+}
 #define VEC_QUARTERS(a, b, c, d)                                                                   \
     a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, c + 12,    \
         d + 12
@@ -110,6 +118,11 @@ VEC_INLINE vec vec_join(const float *const from[2])
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from[0])),
                                 _mm_loadu_ps(from[1]), 1);
+}
+VEC_INLINE void vec_split(float *const to[2], vec x)
+{
+    _mm_storeu_ps(to[0], _mm256_castps256_ps128(x));
+    _mm_storeu_ps(to[1], _mm256_extractf128_ps(x, 1));
 }
 #define VEC_QUARTERS(a, b, c, d) a, b, c, d, a + 4, b + 4, c + 4, d + 4
 typedef uint32_t vec_words __attribute__((vector_size(32)));
@@ -171,6 +184,7 @@ VEC_INLINE void vec_write(float *p, vec x, int64_t count)
 VEC_INLINE void vec_stream(float *p, vec x, int64_t count) { vec_write(p, x, count); }
 VEC_INLINE void vec_streamed(void) {}
 VEC_INLINE vec vec_join(const float *const from[1]) { return vec_read(from[0], VEC_LANES); }
+VEC_INLINE void vec_split(float *const to[1], vec x) { vec_write(to[0], x, VEC_LANES); }
 #define VEC_QUARTERS(a, b, c, d) a, b, c, d
 typedef uint32_t vec_words __attribute__((vector_size(16)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
@@ -246,6 +260,20 @@ VEC_INLINE vec vec_fold(vec a, vec b, vec c, vec d)
              __builtin_shufflevector(c, d, VEC_QUARTERS(2, 3, L + 2, L + 3));
     return __builtin_shufflevector(ab, cd, VEC_QUARTERS(0, 2, L, L + 2)) +
            __builtin_shufflevector(ab, cd, VEC_QUARTERS(1, 3, L + 1, L + 3));
+}
+
+/* Every four lanes of the four vectors, a 4 x 4 matrix, become its transpose. */
+VEC_INLINE void vec_transpose(vec x[4])
+{
+    enum { L = VEC_LANES };
+    vec ac_low = __builtin_shufflevector(x[0], x[2], VEC_QUARTERS(0, L, 1, L + 1));
+    vec ac_high = __builtin_shufflevector(x[0], x[2], VEC_QUARTERS(2, L + 2, 3, L + 3));
+    vec bd_low = __builtin_shufflevector(x[1], x[3], VEC_QUARTERS(0, L, 1, L + 1));
+    vec bd_high = __builtin_shufflevector(x[1], x[3], VEC_QUARTERS(2, L + 2, 3, L + 3));
+    x[0] = __builtin_shufflevector(ac_low, bd_low, VEC_QUARTERS(0, L, 1, L + 1));
+    x[1] = __builtin_shufflevector(ac_low, bd_low, VEC_QUARTERS(2, L + 2, 3, L + 3));
+    x[2] = __builtin_shufflevector(ac_high, bd_high, VEC_QUARTERS(0, L, 1, L + 1));
+    x[3] = __builtin_shufflevector(ac_high, bd_high, VEC_QUARTERS(2, L + 2, 3, L + 3));
 }
 
 /* to[r][c] = from[c][r] for r, c < 4, any alignment: the piece that larger transpositions are cut

@@ -2,6 +2,7 @@
  * V in panels of STEP channels, (d/STEP, BLOCK, STEP), of which each number is broadcast to a tile
  * of queries (d, width). */
 #include "attention_dropout.h"
+#include "attention_fetch.h"
 #include "attention_mask.h"
 
 enum { BLOCK = SEEN }; /* keys: K, V and scores of a block stay in the caches */
@@ -22,8 +23,7 @@ static bool pack_queries(float *to, int64_t width, const mosaic_attention_unit *
                          int64_t rows, void *room)
 {
     (void)room;
-    pack_lanes(to, width, u, &u->q, first, rows);
-    scale_vectors(to, u->d * width / VEC_LANES, vec_set(scaling_of(u->scale).power));
+    pack_lanes(to, width, u, &u->q, first, rows, scaling_of(u->scale).power);
     return true;
 }
 
@@ -40,12 +40,13 @@ static bool pack_block(float *k, float *v, const mosaic_attention_unit *u, int64
  * largest. */
 VEC_INLINE void make_scores(int vectors, const mosaic_attention_unit *u, float *scores, vec *top,
                             const float *k, int64_t key, const float *q, const float *mask,
-                            int64_t keys)
+                            int64_t keys, fetcher *fetch)
 {
     const int64_t width = vectors * VEC_LANES, d = u->d;
     k += key * d;
     for (int64_t j = 0; j < keys; j += STEP, scores += STEP * width) {
         sums s;
+        fetch_some(fetch);
         sums_clear(vectors, s);
         multiply(vectors, s, k + j * d, 1, STEP, q, width, d);
         if (mask) sums_add(vectors, s, mask + j * width, width);

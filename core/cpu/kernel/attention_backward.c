@@ -8,6 +8,7 @@
  * Every element is one chain of additions in the order of keys (dq) or queries (dk, dv), however
  * the work is cut; only dq is rounded once more per chunk, whose size depends on d alone. */
 #include "attention_dropout.h"
+#include "attention_fetch.h"
 #include "attention_mask.h"
 
 enum { BLOCK = 64, MOST_KEYS = 2048, CACHE_FLOATS = 192 * 1024 };
@@ -34,6 +35,7 @@ typedef struct {
     uint8_t *seen;                 /* (TILE, SEEN) */
     float *slope;                  /* (BLOCK, TILE): d score / d score before the mask's program */
     double *registers;             /* of programs */
+    fetcher *fetch;
     tile tile;
 } workspace;
 
@@ -45,7 +47,7 @@ static int64_t chunk_keys(const mosaic_attention_unit *u)
 
 static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **scratch)
 {
-    workspace w = {.keys = round_up(keys, BLOCK),
+    workspace w = {.keys = round_up(keys, STEP),
                    .columns = round_up(u->d, VEC_LANES),
                    .scaling = scaling_of(u->scale)};
     int64_t channels = round_up(u->d, STEP);
@@ -88,6 +90,7 @@ VEC_INLINE void make_products(int vectors, const workspace *w, int64_t key, int6
     const int64_t width = vectors * VEC_LANES;
     for (int64_t j = 0; j < keys; j += STEP) {
         sums s;
+        fetch_some(w->fetch);
         sums_clear(vectors, s);
         multiply(vectors, s, w->k + (key + j) * d, 1, STEP, w->tile.q, width, d);
         for (int r = 0; masked && r < STEP; r++)
@@ -139,10 +142,11 @@ VEC_INLINE void add_dq(int vectors, const workspace *w, int64_t key, int64_t key
 
 /* to (keys, columns) += a^T rows for `vectors` vectors of columns; a (keys, TILE) */
 VEC_INLINE void add_columns(int vectors, float *to, const float *a, const float *rows,
-                            int64_t columns, int64_t keys, int64_t depth)
+                            int64_t columns, int64_t keys, int64_t depth, fetcher *fetch)
 {
     for (int64_t j = 0; j < keys; j += STEP, to += STEP * columns, a += STEP * TILE) {
         sums s;
+        fetch_some(fetch);
         sums_load(vectors, s, to, columns);
         multiply(vectors, s, a, TILE, 1, rows, columns, depth);
         sums_store(vectors, s, to, columns);
@@ -150,14 +154,14 @@ VEC_INLINE void add_columns(int vectors, float *to, const float *a, const float 
 }
 
 static void add_to_keys(float *to, const float *a, const float *rows, int64_t columns, int64_t keys,
-                        int64_t depth)
+                        int64_t depth, fetcher *fetch)
 {
     int64_t c = 0;
     for (; columns - c >= 3 * VEC_LANES && columns - c != 4 * VEC_LANES; c += 3 * VEC_LANES)
-        add_columns(3, to + c, a, rows + c, columns, keys, depth);
+        add_columns(3, to + c, a, rows + c, columns, keys, depth, fetch);
     for (; columns - c >= 2 * VEC_LANES; c += 2 * VEC_LANES)
-        add_columns(2, to + c, a, rows + c, columns, keys, depth);
-    if (c < columns) add_columns(1, to + c, a, rows + c, columns, keys, depth);
+        add_columns(2, to + c, a, rows + c, columns, keys, depth, fetch);
+    if (c < columns) add_columns(1, to + c, a, rows + c, columns, keys, depth, fetch);
 }
 
 /* Scores after the mask's program, and its slope. */
@@ -218,8 +222,8 @@ static void work_block(const mosaic_attention_unit *u, const mosaic_attention_pa
     if (u->dbias.data) add_dbias(u, w, s->from, keys);
     if (!part->dkv) return;
     float *dk = w->dk + key * w->columns, *dv = w->dv + key * w->columns;
-    add_to_keys(dv, w->weights, t->dout_rows, w->columns, keys, t->rows);
-    add_to_keys(dk, w->slant, t->q_rows, w->columns, keys, t->rows);
+    add_to_keys(dv, w->weights, t->dout_rows, w->columns, keys, t->rows, w->fetch);
+    add_to_keys(dk, w->slant, t->q_rows, w->columns, keys, t->rows, w->fetch);
 }
 
 /* ---- opening and closing -------------------------------------------------------------------- */
@@ -234,9 +238,8 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
     int64_t width = t->vectors * VEC_LANES;
     pack_rows(t->q_rows, w->columns, u, &u->q, first, rows);
     pack_rows(t->dout_rows, w->columns, u, &u->dout, first, rows);
-    pack_lanes(t->q, width, u, &u->q, first, rows);
-    scale_vectors(t->q, u->d * t->vectors, vec_set(scaling_of(u->scale).power));
-    pack_lanes(t->dout, width, u, &u->dout, first, rows);
+    pack_lanes(t->q, width, u, &u->q, first, rows, scaling_of(u->scale).power);
+    pack_lanes(t->dout, width, u, &u->dout, first, rows, 1);
     for (int64_t i = 0; i < round_up(u->d, STEP) * width; i++) t->dq[i] = 0;
     const double unit = scaling_of(u->scale).unit;
     place p = place_of(u, first);
@@ -258,8 +261,8 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
 
 static void close_tile(const mosaic_attention_unit *u, const tile *t, bool add)
 {
-    scale_vectors(t->dq, u->d * t->vectors, vec_set((float)u->scale));
-    unpack_lanes(&u->dq, u, t->first, t->rows, t->dq, t->vectors * VEC_LANES, add);
+    const vec scale = vec_set((float)u->scale), factor[VECTORS] = {scale, scale, scale};
+    unpack_lanes(&u->dq, u, t->first, t->rows, t->dq, t->vectors * VEC_LANES, factor, add);
 }
 
 static void open_chunk(const mosaic_attention_unit *u, const mosaic_attention_part *part,
@@ -282,15 +285,33 @@ static void close_chunk(const mosaic_attention_unit *u, const mosaic_attention_p
     }
 }
 
+static fetcher fetcher_of(const mosaic_attention_unit *u)
+{
+    const mosaic_attention_unit *next = u->next;
+    fetcher f = {.count = 0};
+    if (!next) return f;
+    fetch_rows(&f, &next->dv, 1, next->nk, next->d); /* what comes last is fetched first */
+    fetch_rows(&f, &next->dk, 1, next->nk, next->d);
+    fetch_rows(&f, &next->dq, next->group, next->nq, next->d);
+    fetch_rows(&f, &next->dout, next->group, next->nq, next->d);
+    fetch_rows(&f, &next->q, next->group, next->nq, next->d);
+    fetch_rows(&f, &next->v, 1, next->nk, next->d);
+    fetch_rows(&f, &next->k, 1, next->nk, next->d);
+    fetch_begin(&f, u, 3);
+    return f;
+}
+
 static void backward(const mosaic_attention_unit *u, const mosaic_attention_part *part,
                      void *scratch, mosaic_attention_work *work)
 {
     char *at = scratch;
     workspace w = lay_out(u, part->key_to - part->key_from, &at);
+    fetcher fetch = fetcher_of(u);
+    w.fetch = &fetch;
     extent chunk = extent_of(u, part->key_from, part->key_to);
     open_chunk(u, part, &w);
-    for (int64_t r = part->row_from; r < part->row_to; r += TILE) {
-        open_tile(u, &w, &w.tile, r, min_i64(part->row_to - r, TILE));
+    for (int64_t r = part->row_from; r < part->row_to; r += w.tile.rows) {
+        open_tile(u, &w, &w.tile, r, tile_rows(part->row_to - r));
         bool some = any_seen(u, &w.tile.limits, &chunk);
         for (int64_t j = part->key_from; some && j < part->key_to; j += BLOCK) {
             int64_t to = min_i64(j + BLOCK, part->key_to);

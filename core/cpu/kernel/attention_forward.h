@@ -31,6 +31,7 @@ typedef struct {
     float *factors;       /* of dropout, likewise; NULL without */
     uint8_t *seen;        /* (TILE, SEEN) */
     double *registers;    /* of the mask's programs */
+    fetcher *fetch;
 } workspace;
 
 /* Cuts rows from..to - 1 into tiles; with scratch NULL only the end of what is taken counts. */
@@ -49,7 +50,8 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t t
     w.registers = take(scratch, mosaic_attention_registers(u), 8);
     if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
     for (int64_t i = 0; i < w.count; i++) {
-        tile t = {.first = from + i * TILE, .rows = min_i64(to - from - i * TILE, TILE)};
+        tile t = {.first = from, .rows = tile_rows(to - from)};
+        from += t.rows;
         t.vectors = (int)((t.rows + VEC_LANES - 1) / VEC_LANES);
         t.q = take(scratch, queries_bytes(u), 1);
         t.out = take(scratch, channels * TILE, 4);
@@ -82,15 +84,17 @@ static bool open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
 /* scores <- 2^((score - top) base); adds them up. The largest weight is 1, so that the only key of
  * a query gives its value, to the bit, which backward's differences rely on. */
 VEC_INLINE void make_weights(int vectors, float *scores, const vec *top, vec base, vec *sum,
-                             int64_t keys)
+                             int64_t keys, fetcher *fetch)
 {
     unsigned saved = vec_flush();
-    for (int64_t j = 0; j < keys; j++)
+    for (int64_t j = 0; j < keys; j++) {
+        if (j % FETCH_KEYS == 0) fetch_some(fetch);
         for (int w = 0; w < vectors; w++, scores += VEC_LANES) {
             vec p = vec_exp2((vec_load(scores) - top[w]) * base);
             vec_store(scores, p);
             sum[w] += p;
         }
+    }
     vec_unflush(saved);
 }
 
@@ -118,16 +122,16 @@ VEC_INLINE void attend_vectors(int vectors, const mosaic_attention_unit *u, cons
 {
     const int64_t keys = s->to - s->from;
     const float *mask = s->hides || s->adds ? w->mask : NULL;
-    const vec base = vec_set(w->scaling.base);
     vec top[VECTORS], factor[VECTORS], sum[VECTORS];
     for (int i = 0; i < vectors; i++) top[i] = vec_load(t->top + i * VEC_LANES);
-    make_scores(vectors, u, w->scores, top, w->k, key, t->q, mask, keys);
+    make_scores(vectors, u, w->scores, top, w->k, key, t->q, mask, keys, w->fetch);
     if (u->score) make_new_scores(vectors, u, w, t, s, top);
+    const vec base = vec_set(w->scaling.base); /* not before: sums need the registers */
     for (int i = 0; i < vectors; i++) {
         factor[i] = vec_exp2((vec_load(t->top + i * VEC_LANES) - top[i]) * base);
         sum[i] = vec_load(t->sum + i * VEC_LANES) * factor[i];
     }
-    make_weights(vectors, w->scores, top, base, sum, keys);
+    make_weights(vectors, w->scores, top, base, sum, keys, w->fetch);
     if (w->factors) apply_factors(vectors, w->scores, w->factors, vectors * VEC_LANES, keys);
     add_values(vectors, u, t->out, factor, w->v, key, w->scores, keys, w->room);
     for (int i = 0; i < vectors; i++) {
@@ -182,20 +186,19 @@ static bool work_block(const mosaic_attention_unit *u, const workspace *w, int64
 /* out / sum and top + log sum, to where they belong. */
 static void close_tile(const mosaic_attention_unit *u, tile *t)
 {
-    const int64_t width = t->vectors * VEC_LANES, d = u->d;
+    const int64_t width = t->vectors * VEC_LANES;
     const double unit = scaling_of(u->scale).unit;
     float whole[TILE] __attribute__((aligned(64))) = {0};
     float rest[TILE] __attribute__((aligned(64))) = {0};
+    vec factor[VECTORS];
     for (int64_t i = 0; i < width; i += VEC_LANES) {
         vec sum = vec_load(t->sum + i), n, fraction = vec_log2(sum, &n);
         vec_store(whole + i, n);
         vec_store(rest + i, fraction);
         /* where nothing was seen sum and out are 0 */
-        vec factor = vec_set(1) / vec_max(sum, vec_set(FLT_MIN));
-        for (int64_t c = 0; c < d; c++)
-            vec_store(t->out + c * width + i, vec_load(t->out + c * width + i) * factor);
+        factor[i / VEC_LANES] = vec_set(1) / vec_max(sum, vec_set(FLT_MIN));
     }
-    unpack_lanes(&u->out, u, t->first, t->rows, t->out, width, false);
+    unpack_lanes(&u->out, u, t->first, t->rows, t->out, width, factor, false);
     place p = place_of(u, t->first);
     for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p)) {
         double *lse = (double *)(void *)u->lse.data + mosaic_rows_at(&u->lse, p.head, p.query, 0);
@@ -204,12 +207,28 @@ static void close_tile(const mosaic_attention_unit *u, tile *t)
     }
 }
 
+static fetcher fetcher_of(const mosaic_attention_unit *u)
+{
+    const mosaic_attention_unit *next = u->next;
+    fetcher f = {.count = 0};
+    if (!next) return f;
+    fetch_rows(&f, &next->out, next->group, next->nq,
+               next->d); /* what comes last is fetched first */
+    fetch_rows(&f, &next->q, next->group, next->nq, next->d);
+    fetch_rows(&f, &next->v, 1, next->nk, next->d);
+    fetch_rows(&f, &next->k, 1, next->nk, next->d);
+    fetch_begin(&f, u, 2);
+    return f;
+}
+
 /* false, and nothing is written: the products cannot take such numbers. */
 static bool attend_rows(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch,
                         mosaic_attention_work *work)
 {
     char *at = scratch;
     workspace w = lay_out(u, from, to, &at);
+    fetcher fetch = fetcher_of(u);
+    w.fetch = &fetch;
     for (int64_t i = 0; i < w.count; i++)
         if (!open_tile(u, &w, &w.tiles[i])) return false;
     limits l = limits_of(u, from, to - from);

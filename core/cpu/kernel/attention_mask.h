@@ -34,6 +34,7 @@ static inline limits limits_of(const mosaic_attention_unit *u, int64_t first, in
 {
     limits l = {INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN,     INT64_MAX,
                 INT64_MIN, INT64_MAX, INT64_MIN, first / u->nq, (first + rows - 1) / u->nq};
+    if (!u->low && !u->q_document && !has_programs(u)) return l;
     place p = place_of(u, first);
     for (int64_t r = 0; r < rows; r++, p = next_place(u, p)) {
         if (u->low) {
@@ -204,15 +205,16 @@ static inline void make_mask(const mosaic_attention_unit *u, int64_t first, int6
 {
     int64_t keys = s->to - s->from;
     place p = place_of(u, first);
-    for (int64_t lane = 0; lane < width; lane += 4) {
-        float row[4][SEEN] = {{0}};
-        for (int r = 0; r < 4 && lane + r < rows; r++, p = next_place(u, p), seen += SEEN) {
+    for (int64_t lane = 0; lane < width; lane += VEC_LANES) {
+        float row[VEC_LANES][SEEN] = {{0}};
+        const float *rows_at[VEC_LANES];
+        for (int r = 0; r < VEC_LANES; r++) rows_at[r] = row[r];
+        for (int r = 0; r < VEC_LANES && lane + r < rows; r++, p = next_place(u, p), seen += SEEN) {
             if (s->adds) add_extras(u, p, s->from, keys, row[r]);
             for (int64_t j = 0; s->hides && j < keys; j++)
                 row[r][j] = seen[j] ? row[r][j] : -INFINITY;
         }
-        columns_from_rows(mask + lane, width, (const float *[]){row[0], row[1], row[2], row[3]},
-                          round_up(keys, STEP));
+        columns_from_lanes(mask + lane, width, rows_at, round_up(keys, STEP), vec_set(1));
     }
 }
 

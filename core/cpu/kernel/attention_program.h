@@ -3,7 +3,7 @@
 #ifndef MOSAIC_CPU_ATTENTION_PROGRAM_H
 #define MOSAIC_CPU_ATTENTION_PROGRAM_H
 #include "../../program.h"
-#include "attention_tile.h"
+#include "attention_pack.h"
 
 static inline bool has_programs(const mosaic_attention_unit *u) { return u->score || u->keep_if; }
 

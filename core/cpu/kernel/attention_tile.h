@@ -111,45 +111,14 @@ static inline void *take(char **at, int64_t count, int64_t size)
     return mine;
 }
 
-/* ---- packing -------------------------------------------------------------------------------- */
-
-enum { BUFFER = 256 }; /* floats of one row: a head, or the keys of a block */
-
-/* buffer <- `count` elements from `at` on, which are not simply floats in a row. */
-__attribute__((noinline, unused)) static const float *
-convert_floats(const mosaic_rows *m, int64_t at, int64_t count, float *buffer)
+/* x (count vectors) <- factor * x */
+VEC_INLINE void scale_vectors(float *x, int64_t count, vec factor)
 {
-    if (m->dtype == MOSAIC_DTYPE_F32) {
-        const float *from = (const float *)(const void *)m->data + at;
-        for (int64_t c = 0; c < count; c++) buffer[c] = from[c * m->column];
-    } else if (m->dtype == MOSAIC_DTYPE_BF16) {
-        const uint16_t *from = (const uint16_t *)(const void *)m->data + at;
-        for (int64_t c = 0; c < count; c++) buffer[c] = mosaic_bf16_to_f32(from[c * m->column]);
-    } else {
-        for (int64_t c = 0; c < count; c++)
-            buffer[c] = (float)mosaic_element_read(m->data, at + c * m->column, m->dtype);
-    }
-    return buffer;
+    for (int64_t i = 0; i < count * VEC_LANES; i += VEC_LANES)
+        vec_store(x + i, vec_load(x + i) * factor);
 }
 
-/* `count` elements from (head, row, column) on as floats: in place, or converted into buffer. */
-VEC_INLINE const float *floats_at(const mosaic_rows *m, int64_t head, int64_t row, int64_t column,
-                                  int64_t count, float *buffer)
-{
-    int64_t at = mosaic_rows_at(m, head, row, column);
-    if (m->dtype == MOSAIC_DTYPE_F32 && m->column == 1)
-        return (const float *)(const void *)m->data + at;
-    return convert_floats(m, at, count, buffer);
-}
-
-/* (head, row) <- factor * from (d), or added to it. */
-static inline void write_floats(const mosaic_rows *to, int64_t head, int64_t row, const float *from,
-                                int64_t d, float factor, bool add)
-{
-    float *x = (float *)(void *)to->data + mosaic_rows_at(to, head, row, 0);
-    for (int64_t c = 0; c < d; c++)
-        x[c * to->column] = from[c] * factor + (add ? x[c * to->column] : 0);
-}
+/* ---- rows of the group ----------------------------------------------------------------------- */
 
 /* A row of the group is a query of one of its heads. */
 typedef struct {
@@ -165,112 +134,12 @@ static inline place next_place(const mosaic_attention_unit *u, place p)
     return p.query + 1 < u->nq ? (place){p.head, p.query + 1} : (place){p.head + 1, 0};
 }
 
-static const float nothing[BUFFER]; /* the row of a lane or key that is not there */
-
-/* Four rows become columns of to, whose rows are `step` long, and back. */
-VEC_INLINE void columns_from_rows(float *to, int64_t step, const float *const from[4],
-                                  int64_t count)
+/* Rows of the next tile where `rows` are left: two of two vectors rather than three and one, which
+ * leaves most of the registers for sums empty. */
+static inline int64_t tile_rows(int64_t rows)
 {
-    int64_t c = 0;
-    for (; c + 4 <= count; c += 4, to += 4 * step)
-        vec_transpose4((float *[]){to, to + step, to + 2 * step, to + 3 * step},
-                       (const float *[]){from[0] + c, from[1] + c, from[2] + c, from[3] + c});
-    for (; c < count; c++, to += step)
-        for (int r = 0; r < 4; r++) to[r] = from[r][c];
-}
-
-VEC_INLINE void rows_from_columns(float *const to[4], const float *from, int64_t step,
-                                  int64_t count)
-{
-    int64_t c = 0;
-    for (; c + 4 <= count; c += 4, from += 4 * step)
-        vec_transpose4((float *[]){to[0] + c, to[1] + c, to[2] + c, to[3] + c},
-                       (const float *[]){from, from + step, from + 2 * step, from + 3 * step});
-    for (; c < count; c++, from += step)
-        for (int r = 0; r < 4; r++) to[r][c] = from[r];
-}
-
-/* x (count vectors) <- factor * x */
-VEC_INLINE void scale_vectors(float *x, int64_t count, vec factor)
-{
-    for (int64_t i = 0; i < count * VEC_LANES; i += VEC_LANES)
-        vec_store(x + i, vec_load(x + i) * factor);
-}
-
-/* to (d, width) <- rows first.. of the group, transposed; lanes beyond them are 0. */
-static inline void pack_lanes(float *to, int64_t width, const mosaic_attention_unit *u,
-                              const mosaic_rows *from, int64_t first, int64_t rows)
-{
-    float buffer[4][BUFFER];
-    place p = place_of(u, first);
-    for (int64_t lane = 0; lane < width; lane += 4) {
-        const float *x[4] = {nothing, nothing, nothing, nothing};
-        for (int r = 0; r < 4 && lane + r < rows; r++, p = next_place(u, p))
-            x[r] = floats_at(from, p.head, p.query, 0, u->d, buffer[r]);
-        columns_from_rows(to + lane, width, x, u->d);
-    }
-}
-
-/* Rows first.. of the group <- from (d, width), transposed, or added to them. */
-static inline void unpack_lanes(const mosaic_rows *to, const mosaic_attention_unit *u,
-                                int64_t first, int64_t rows, const float *from, int64_t width,
-                                bool add)
-{
-    float buffer[4][BUFFER];
-    const bool direct = to->column == 1 && !add;
-    place p = place_of(u, first);
-    for (int64_t lane = 0; lane < rows; lane += 4) {
-        place at[4];
-        float *x[4] = {buffer[0], buffer[1], buffer[2], buffer[3]};
-        for (int r = 0; r < 4 && lane + r < rows; r++, p = next_place(u, p)) {
-            at[r] = p;
-            if (direct) x[r] = (float *)(void *)to->data + mosaic_rows_at(to, p.head, p.query, 0);
-        }
-        rows_from_columns(x, from + lane, width, u->d);
-        for (int r = 0; !direct && r < 4 && lane + r < rows; r++)
-            write_floats(to, at[r].head, at[r].query, buffer[r], u->d, 1, add);
-    }
-}
-
-/* to (rows, columns) <- rows first.. of the group; columns beyond d are 0. */
-static inline void pack_rows(float *to, int64_t columns, const mosaic_attention_unit *u,
-                             const mosaic_rows *from, int64_t first, int64_t rows)
-{
-    float buffer[BUFFER];
-    place p = place_of(u, first);
-    for (int64_t r = 0; r < rows; r++, p = next_place(u, p), to += columns) {
-        const float *x = floats_at(from, p.head, p.query, 0, u->d, buffer);
-        for (int64_t c = 0; c < u->d; c++) to[c] = x[c];
-        for (int64_t c = u->d; c < columns; c++) to[c] = 0;
-    }
-}
-
-/* to (keys/STEP, d, STEP) <- keys first.., transposed by panels; what is beyond them is 0. */
-static inline void pack_keys(float *to, const mosaic_attention_unit *u, const mosaic_rows *from,
-                             int64_t first, int64_t keys)
-{
-    float buffer[4][BUFFER];
-    for (int64_t j = 0; j < round_up(keys, STEP); j += 4) {
-        const float *x[4] = {nothing, nothing, nothing, nothing};
-        for (int r = 0; r < 4 && j + r < keys; r++)
-            x[r] = floats_at(from, 0, first + j + r, 0, u->d, buffer[r]);
-        columns_from_rows(to + j / STEP * STEP * u->d + j % STEP, STEP, x, u->d);
-    }
-}
-
-/* to (d/STEP, height, STEP) <- keys first.., by panels of channels; channels beyond d are 0. */
-static inline void pack_channels(float *to, int64_t height, const mosaic_attention_unit *u,
-                                 const mosaic_rows *from, int64_t first, int64_t keys)
-{
-    float buffer[BUFFER];
-    int64_t whole = u->d / STEP * STEP;
-    for (int64_t j = 0; j < keys; j++) {
-        const float *x = floats_at(from, 0, first + j, 0, u->d, buffer);
-        float *at = to + j * STEP;
-        for (int64_t c = 0; c < whole; c += STEP, at += height * STEP)
-            for (int r = 0; r < STEP; r++) at[r] = x[c + r];
-        for (int r = 0; whole < u->d && r < STEP; r++) at[r] = whole + r < u->d ? x[whole + r] : 0;
-    }
+    bool splits = rows > TILE && rows <= TILE + VEC_LANES;
+    return min_i64(rows, splits ? 2 * VEC_LANES : TILE);
 }
 
 #endif

@@ -13,6 +13,7 @@
  * parts each, six products (1.2 times as fast as multiply-adds at d = 64, slower at 24 and 128:
  * parts come from the second-level cache); two parts of weights (10 times the error of f32). */
 #include "../attention_dropout.h"
+#include "../attention_fetch.h"
 #include "../attention_mask.h"
 
 enum {
@@ -56,14 +57,13 @@ static int64_t products_bytes(const mosaic_attention_unit *u)
 static bool pack_queries(char *to, int64_t width, const mosaic_attention_unit *u, int64_t first,
                          int64_t rows, float *room)
 {
-    const vec power = vec_set(scaling_of(u->scale).power);
     const int64_t channels = channels_of(u);
     __mmask16 bad = 0;
-    pack_lanes(room, width, u, &u->q, first, rows);
+    pack_lanes(room, width, u, &u->q, first, rows, scaling_of(u->scale).power);
     for (int64_t i = u->d * width; i < channels * width; i++) room[i] = 0;
     for (int64_t c = 0; c < channels; c += 2, room += 2 * width)
         for (int64_t i = 0; i < width; i += VEC_LANES, to += 64) {
-            vec a = vec_load(room + i) * power, b = vec_load(room + width + i) * power;
+            vec a = vec_load(room + i), b = vec_load(room + width + i);
             bad |= unsound(a) | unsound(b);
             _mm512_store_si512((void *)to, pair_of(a, b));
         }
@@ -171,7 +171,7 @@ VEC_INLINE void store_tiles(int vectors, float *to)
  * largest. There is room for whole steps of DEPTH keys. */
 VEC_INLINE void make_scores(int vectors, const mosaic_attention_unit *u, float *scores, vec *top,
                             const char *k, int64_t key, const char *q, const float *mask,
-                            int64_t keys)
+                            int64_t keys, fetcher *fetch)
 {
     const int64_t width = vectors * SIDE, channels = channels_of(u);
     operand a = {k + key * channels * 2, channels * 2, SIDE * channels * 2, DEPTH * 2};
@@ -181,12 +181,14 @@ VEC_INLINE void make_scores(int vectors, const mosaic_attention_unit *u, float *
         multiply_tiles(vectors, a, b, channels);
         store_tiles(vectors, scores + j * width);
     }
-    for (int64_t j = 0; j < keys; j++)
+    for (int64_t j = 0; j < keys; j++) {
+        if (j % FETCH_KEYS == 0) fetch_some(fetch);
         for (int w = 0; w < vectors; w++, scores += VEC_LANES) {
             vec score = vec_load(scores);
             if (mask) vec_store(scores, score += vec_load(mask + (j * vectors + w) * VEC_LANES));
             top[w] = vec_max(score, top[w]);
         }
+    }
 }
 
 /* x <- what remains of it without the nearest bf16 number, which is returned. */
