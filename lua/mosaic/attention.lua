@@ -40,8 +40,8 @@ local create = require "mosaic.tensor.create"
 local Function = require "mosaic.autograd.function"
 local masks = require "mosaic.mask"
 local numbers = require "mosaic.numbers"
+local places = require "mosaic.autograd.places"
 local program = require "mosaic.program"
-local tape = require "mosaic.autograd.tape"
 local Tensor = require "mosaic.tensor"
 local work = require "mosaic.work"
 
@@ -143,9 +143,9 @@ function attention.backward(dout, lse, delta, q, k, v, options)
   options = check.options(where, options or {}, BACKWARD_OPTIONS)
   expect_tensors(where, { "dout", "lse", "delta", "q", "k", "v" }, dout, lse, delta, q, k, v)
   local c = compile(where, q, options)
-  local places = options.places or {}
+  local given = options.places or {}
   local g = options.into or {
-    places[1] or result_like(q), places[2] or result_like(k), places[3] or result_like(v),
+    given[1] or result_like(q), given[2] or result_like(k), given[3] or result_like(v),
   }
   expect_tensors(where, { "into[1]", "into[2]", "into[3]" }, g[1], g[2], g[3])
   local dbias = options.bias_gradient and (g[4] and g[4].c or Tensor.blank()) or nil
@@ -166,16 +166,6 @@ local function zeros_like(t)
   return create.zeros { dtype = t.dtype, device = t.device, unpack(t.shape) }
 end
 
---- Where the gradients of q, k and v may be written; not twice where two are one tensor.
-local function places_of(ctx)
-  local edges, places = ctx.node.inputs, {}
-  for i, t in ipairs { ctx.q, ctx.k, ctx.v } do
-    local again = edges[i] == edges[i - 1] or edges[i] == edges[i - 2]
-    places[i] = not again and tape.place(edges[i], result_dtype(t)) or nil
-  end
-  return places
-end
-
 local sdpa = Function("sdpa", {
   forward = function(ctx, q, k, v, _, options)
     ctx.options = options
@@ -190,7 +180,7 @@ local sdpa = Function("sdpa", {
   backward = function(ctx, dout, dlse)
     dout = dout or zeros_like(ctx.out)
     local delta = attention.delta(dout, ctx.out, dlse)
-    ctx.options.bias_gradient, ctx.options.places = ctx.needs[4], places_of(ctx)
+    ctx.options.bias_gradient, ctx.options.places = ctx.needs[4], places(ctx.node, 1, 3, ctx.out.dtype)
     return attention.backward(dout, ctx.lse, delta, ctx.q, ctx.k, ctx.v, ctx.options)
   end,
 })

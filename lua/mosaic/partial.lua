@@ -2,7 +2,8 @@
 --
 -- A strategy that sees some of the keys gives (out, lse). For backward it needs no more than
 --   g = { dout, lse, delta: of the final result; dq, dbias: sums to add to, in f32 or f64 }
--- (dbias only where the mask's bias wants a gradient; it has the columns of all keys).
+-- (dbias only where the mask's bias wants a gradient; it has the columns of all keys). The first share may be
+-- written instead: g.places = { dq, dk, dv }, with nothing in dq yet. It takes them; later ones add.
 local attention = require "mosaic.attention"
 local Function = require "mosaic.autograd.function"
 local strategy = require "mosaic.strategy"
@@ -46,9 +47,16 @@ local function by_computing_again(inner, comm, q, k, v, plan, g)
   return wide(k), wide(v)
 end
 
+--- From here on shares add to g.dq.
+function partial.clear(g)
+  g.dq:zero_()
+  g.places = nil
+end
+
 --- dk, dv of this share; adds to g.dq and g.dbias.
 function partial.backward(inner, comm, q, k, v, plan, g)
   local own = inner.body.backward
+  if g.places and not inner.body.writes then partial.clear(g) end
   if not own then return by_computing_again(inner, comm, q, k, v, plan, g) end
   return own(comm, q, k, v, plan:with { comm = comm, options = inner.options }, g)
 end
@@ -61,12 +69,15 @@ function partial.moved_sums(moved, queries, mask, dtype)
   return moved
 end
 
---- The sums that backward of a whole result starts from.
-function partial.gradients(q, out, lse, bias, dout, dlse)
+--- The sums that backward of a whole result starts from; places: where the first share may be written, as far
+-- as it matters where.
+function partial.gradients(q, out, lse, bias, dout, dlse, places)
   dout = dout or out:zeros_like()
+  if places then places[1] = places[1] or q:empty_like { dtype = out.dtype } end
   return {
-    dout = dout, lse = lse, delta = attention.delta(dout, out, dlse),
-    dq = q:zeros_like { dtype = out.dtype }, dbias = bias and bias:zeros_like { dtype = out.dtype },
+    dout = dout, lse = lse, delta = attention.delta(dout, out, dlse), places = places,
+    dq = places and places[1] or q:zeros_like { dtype = out.dtype },
+    dbias = bias and bias:zeros_like { dtype = out.dtype },
   }
 end
 

@@ -19,11 +19,12 @@ local Course = require "mosaic.course"
 local Function = require "mosaic.autograd.function"
 local Nearby = require "mosaic.nearby"
 local partial = require "mosaic.partial"
+local places = require "mosaic.autograd.places"
 local strategy = require "mosaic.strategy"
 local travel = require "mosaic.travel"
 local wire = require "mosaic.wire"
 
-local BIAS = 5 -- its place among the arguments of the Function below
+local Q, BIAS = 2, 5 -- their places among the arguments of the Function below
 local BLOCK, GRADIENT, HOME, LANE = 0, 4, 6, 8 -- tags of what travels; each lane has its own
 
 local Rotation = {}
@@ -204,7 +205,8 @@ local recorded = Function("rotate", {
   end,
   backward = function(ctx, dout, dlse)
     local bias = ctx.needs[BIAS] and ctx.rotation.plan.mask.bias or nil
-    local g = partial.gradients(ctx.q, ctx.out, ctx.lse, bias, dout, dlse)
+    local g = partial.gradients(ctx.q, ctx.out, ctx.lse, bias, dout, dlse,
+      places(ctx.node, Q, 3, ctx.out.dtype))
     local dk, dv = ctx.rotation:backward(ctx.q, ctx.k, ctx.v, g)
     return nil, g.dq, dk, dv, g.dbias
   end,

@@ -92,15 +92,15 @@ end
 --- Bytes that only arrange things.
 local function agreed(bytes) state.current.agreed_bytes = state.current.agreed_bytes + bytes end
 
---- x, or its copy that others can read; NUMBERS numbers that say where it lies go into the list.
+--- x, or its copy that others can read; NUMBERS numbers that say where it lies go into the list. Axes keep
+-- their order in memory: so a copy is made of the longest runs that x has.
 local function lent(x, numbers)
-  local c, place = Tensor.blank(), ffi.new("int64_t[?]", PLACE)
-  check.call("mosaic_share_lend", c, place, x.c)
+  local c, place, order, strides = Tensor.blank(), ffi.new("int64_t[?]", PLACE), x:memory_order(), {}
+  check.call("mosaic_share_lend", c, place, x:permute(order).c)
   for j = 0, PLACE - 1 do numbers[#numbers + 1] = tonumber(place[j]) end
   numbers[#numbers + 1] = tonumber(c.offset)
-  for j = 0, C.MOSAIC_MAX_DIMS - 1 do
-    numbers[#numbers + 1] = j < c.ndim and tonumber(c.stride[j]) or 0
-  end
+  for j, axis in ipairs(order) do strides[axis] = tonumber(c.stride[j - 1]) end
+  for j = 1, C.MOSAIC_MAX_DIMS do numbers[#numbers + 1] = strides[j] or 0 end
   return Tensor.wrap(c)
 end
 

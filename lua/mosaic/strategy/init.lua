@@ -8,6 +8,7 @@
 -- A strategy's file returns a table:
 --   attend(comm, q, k, v, plan) -> out, lse   the strategy itself; see plan.lua
 --   backward(comm, q, k, v, plan, g) -> dk, dv  optional, see rotate.lua: spares computing twice
+--   writes = true                             backward knows g.places, see partial.lua
 --   options = { names }                       what its table may say; found in plan.options
 --   check(plan, sizes)                        fails where it cannot be exact: arithmetic on what all
 --                                             ranks know, so all fail, before the first message
