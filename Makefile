@@ -244,6 +244,8 @@ $$(BUILD)/core/cpu/kernel/%_$(1).o: core/cpu/kernel/%.c $(BUILD)/found
 	$$(Q)$$(CC) $$(BASE) $$(WARN) $$(CFLAGS) $$(ISA_$(1)) -DMOSAIC_ISA=$(1) -c $$< -o $$@
 endef
 $(foreach isa,$(ISAS),$(eval $(call isa_rule,$(isa))))
+# The same random numbers on every ISA.
+$(foreach isa,$(ISAS),$(BUILD)/core/cpu/kernel/random_$(isa).o): BASE += -ffp-contract=off
 
 # demo and test start from nothing: packages first, and only then a make that looks for them.
 demo:

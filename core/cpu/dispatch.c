@@ -12,9 +12,10 @@
 #define KERNELS(name)                                                                              \
     .unary = &mosaic_cpu_unary_##name, .binary = &mosaic_cpu_binary_##name,                        \
     .ternary = &mosaic_cpu_ternary_##name, .convert = &mosaic_cpu_convert_##name,                  \
-    .fold = &mosaic_cpu_fold_##name, .normalize = &mosaic_cpu_normalize_##name,                    \
-    .softmax = &mosaic_cpu_softmax_##name, .quantize = &mosaic_cpu_quantize_##name,                \
-    .gemm = &mosaic_cpu_gemm_##name, .attention_backward = &mosaic_cpu_attention_backward_##name,  \
+    .random = &mosaic_cpu_random_##name, .fold = &mosaic_cpu_fold_##name,                          \
+    .normalize = &mosaic_cpu_normalize_##name, .softmax = &mosaic_cpu_softmax_##name,              \
+    .quantize = &mosaic_cpu_quantize_##name, .gemm = &mosaic_cpu_gemm_##name,                      \
+    .attention_backward = &mosaic_cpu_attention_backward_##name,                                   \
     .attention_small = &mosaic_cpu_attention_small_##name, .program = &mosaic_cpu_program_##name
 #define TABLE(name)                                                                                \
     {                                                                                              \

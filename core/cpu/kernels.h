@@ -3,7 +3,7 @@
  * core/cpu/kernel/NAME.c is compiled once per ISA and exports one symbol, MOSAIC_KERNELS(NAME). */
 #ifndef MOSAIC_CPU_KERNELS_H
 #define MOSAIC_CPU_KERNELS_H
-#include "../mosaic.h"
+#include "../device.h"
 
 /* ---- elementwise: the arithmetic happens in one of three types, see core/cpu/elementwise.c ----
  */
@@ -32,6 +32,20 @@ typedef void (*mosaic_convert_kernel)(int64_t count, void *to, int64_t to_step, 
 typedef struct {
     mosaic_convert_kernel of[MOSAIC_DTYPE_COUNT][MOSAIC_DTYPE_COUNT]; /* [to][from] */
 } mosaic_convert_kernels;
+
+/* ---- random numbers: see draw.h ---- */
+
+enum { MOSAIC_RANDOM_BLOCK = 256 }; /* numbers at a time, at most */
+
+/* Numbers `at`, `at + step`, ... of the call's stream. */
+typedef struct {
+    void (*uniforms)(const mosaic_random_call *c, int64_t count, double *x, uint64_t at,
+                     uint64_t step);
+    void (*normals)(const mosaic_random_call *c, int64_t count, double *x, uint64_t at,
+                    uint64_t step);
+    void (*integers)(const mosaic_random_call *c, int64_t count, int64_t *x, uint64_t at,
+                     uint64_t step);
+} mosaic_random_kernels;
 
 /* ---- reductions ---- */
 
@@ -166,6 +180,7 @@ typedef struct {
     const mosaic_binary_kernels *binary;
     const mosaic_ternary_kernels *ternary;
     const mosaic_convert_kernels *convert;
+    const mosaic_random_kernels *random;
     const mosaic_fold_kernels *fold;
     const mosaic_normalize_kernels *normalize;
     const mosaic_softmax_kernels *softmax;
@@ -194,6 +209,7 @@ MOSAIC_DECLARE_KERNELS(unary)
 MOSAIC_DECLARE_KERNELS(binary)
 MOSAIC_DECLARE_KERNELS(ternary)
 MOSAIC_DECLARE_KERNELS(convert)
+MOSAIC_DECLARE_KERNELS(random)
 MOSAIC_DECLARE_KERNELS(fold)
 MOSAIC_DECLARE_KERNELS(normalize)
 MOSAIC_DECLARE_KERNELS(softmax)

@@ -18,6 +18,24 @@ describe("random numbers", function()
     close(x:item(), radius * math.cos(2 * math.pi * angle), 1e-14)
   end)
 
+  it("are these bits on every ISA: seeds, streams and indices of more than 32 bits, many blocks", function()
+    local g = mosaic.generator(2 ^ 40 + 5):seek(2 ^ 33 + 1)
+    local function picked(t, ...)
+      local all, list = t:flat(), {}
+      for i, at in ipairs { ... } do list[i] = all[at] end
+      return list
+    end
+    assert.same({ -1.4012899768460423, 0.47298467100893465, 0.88401111282556522, -0.264529615570469 },
+      picked(mosaic.randn { 700, dtype = "f64", generator = g }, 1, 16, 257, 700))
+    assert.same({ 0.30951507343815232, 0.93711292672647972, 0.79806088060113856, 0.18241095115333306 },
+      picked(mosaic.rand { 7, 100, dtype = "f64", generator = g }, 1, 16, 257, 700))
+    assert.same({ 51872886, 228697706, 680914331, 10002485 },
+      picked(mosaic.randint(-10, 10 ^ 9, { 700 }, { generator = g }), 1, 16, 257, 700))
+    assert.same({ 0.15071280975858803, 0.77805684301255829, 0.95336432648867875, 0.36452895954805353 },
+      picked(mosaic.rand { 20, dtype = "f64", generator = g,
+        global = { shape = { 2 ^ 34 }, offset = { 2 ^ 32 - 1 } } }, 1, 2, 3, 20))
+  end)
+
   it("have the moments of their distributions", function()
     local g = mosaic.generator(3)
     local n = 200000

@@ -7,26 +7,17 @@
 #ifndef MOSAIC_CPU_ATTENTION_DROPOUT_H
 #define MOSAIC_CPU_ATTENTION_DROPOUT_H
 #include "attention_tile.h"
+#include "philox_words.h"
 
 /* What a lane is: the low words of the query's position, the batch entry, the head. */
 typedef struct {
     vec_words query, batch, head;
 } drawer;
 
-/* Philox4x32-10, as mosaic_philox_at. */
 VEC_INLINE void draw(vec_words word[4], const drawer *d, uint32_t group, uint64_t seed)
 {
-    vec_words c0 = d->query, c1 = (vec_words){0} + group, c2 = d->batch, c3 = d->head;
-    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-    for (int round = 0; round < 10; round++, k0 += 0x9e3779b9u, k1 += 0xbb67ae85u) {
-        vec_words high0, high2, low0 = vec_product(c0, 0xd2511f53u, &high0);
-        vec_words low2 = vec_product(c2, 0xcd9e8d57u, &high2);
-        c0 = high2 ^ c1 ^ k0;
-        c1 = low2;
-        c2 = high0 ^ c3 ^ k1;
-        c3 = low0;
-    }
-    word[0] = c0, word[1] = c1, word[2] = c2, word[3] = c3;
+    word[0] = d->query, word[1] = (vec_words){0} + group, word[2] = d->batch, word[3] = d->head;
+    philox_words(word, seed);
 }
 
 /* to[j step] <- 0 or scale for keys j < keys at these positions. */
