@@ -50,17 +50,6 @@ local function make_table(stream, h, options, train_rows, classes)
   end
 end
 
---- Appends the table row by row.
-local function append(values, columns, rows)
-  local at = #values
-  for row = 1, rows do
-    for j = 1, #columns do
-      at = at + 1
-      values[at] = columns[j][row]
-    end
-  end
-end
-
 --- Half of the batches have two classes, the others 2..most.
 local function class_count(stream, most)
   return stream:uniform() < 0.5 and 2 or stream:integer(2, most)
@@ -77,17 +66,15 @@ local function generate_here(options, first, last)
   local h = draw_hyperparameters(stream)
   local train_rows = train_count(stream, options.rows)
   local classes = class_count(stream, options.classes)
-  local x, y = {}, {}
+  local x, y = mosaic.empty { count, options.rows, options.features }, mosaic.empty { count, options.rows }
   for number = first, last do
-    local own = Stream(options.seed, options.index, number)
-    local columns, labels = make_table(own, h, options, train_rows, classes)
-    append(x, columns, options.rows)
-    for _, label in ipairs(labels) do y[#y + 1] = label end
+    local own, place = Stream(options.seed, options.index, number), number - first + 1
+    local columns, labels = mosaic.scope(make_table, own, h, options, train_rows, classes)
+    x[place]:copy_(mosaic.tensor(columns):t())
+    y[place]:copy_(mosaic.tensor(labels))
   end
   return {
-    x = mosaic.tensor(x):view(count, options.rows, options.features),
-    y = mosaic.tensor(y):view(count, options.rows),
-    train_rows = train_rows, classes = classes,
+    x = x, y = y, train_rows = train_rows, classes = classes,
     test_cells = options.tables * (options.rows - train_rows),
   }
 end

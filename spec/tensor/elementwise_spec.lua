@@ -115,6 +115,19 @@ describe("functions of one operand", function()
     close(mosaic.tensor({ 1e-20 }):tanh():item() / 1e-20, 1, 1e-6)
   end)
 
+  it("takes sines and cosines of large f32 numbers, tiny ones too, to the last bit or so", function()
+    local list = { 3e8, 9.99e8, 1.001e9, 3e12, -7e7 }
+    for _, n in ipairs { 1, 10, 1000, 318309, 1e6 + 1, 4e7 + 3, 3.1e8 } do
+      list[#list + 1], list[#list + 2] = n * math.pi, -(n + 0.5) * math.pi
+    end
+    for _, value in ipairs(list) do
+      local x = mosaic.tensor { value, value }
+      local rounded = x:get(1)
+      close(x:sin():get(2) / math.sin(rounded), 1, 1.3e-7)
+      close(x:cos():get(2) / math.cos(rounded), 1, 1.3e-7)
+    end
+  end)
+
   it("leaves integers integers where that makes sense, else gives f32", function()
     local x = mosaic.tensor({ -3, 2 }, { dtype = "i32" })
     assert.equal("i32", x:abs().dtype)

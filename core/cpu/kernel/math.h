@@ -126,8 +126,13 @@ static inline float log1p_f32(float x)
 
 /* sin x for half = 0, cos x for half = 1/2, |x| <= SINE_REACH: x = n pi + r with n a whole number
  * plus half, |r| <= pi / 2. In f64 and with pi in two parts, the first of which makes n pi exact,
- * so that r is good to the last bit of f32 even where the sine is tiny. */
+ * so that r is good to the last bit of f32 even where the sine is tiny. Fused, x - n pi's first
+ * part is exact for any n. */
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#define SINE_REACH 1e9f
+#else
 #define SINE_REACH 1e6f
+#endif
 static inline float sine_f32(double x, double half)
 {
     const double magic = 0x1.8p52; /* as in exp_f32 */

@@ -10,21 +10,19 @@ local function statistics(stream, presampled)
   return mean, math.abs(stream:normal() * mean)
 end
 
-local function column(rows, draw)
-  local values = {}
-  for i = 1, rows do values[i] = draw() end
-  return values
-end
-
 local column_of = {}
 
 function column_of.normal(stream, rows, presampled)
   local mean, sd = statistics(stream, presampled)
-  return column(rows, function() return mean + sd * stream:normal() end)
+  local values = {}
+  for i = 1, rows do values[i] = mean + sd * stream:normal() end
+  return values
 end
 
 function column_of.uniform(stream, rows)
-  return column(rows, function() return stream:uniform() end)
+  local values = {}
+  for i = 1, rows do values[i] = stream:uniform() end
+  return values
 end
 
 --- Shifted to mean 0 and, when `scale` is set, divided by the standard deviation.
@@ -38,17 +36,20 @@ local function centred(values, scale)
   return values
 end
 
---- Draws numbers 1, 2, ... with chances proportional to `weights`.
+--- A number 1, 2, ... with chances proportional to `weights`, whose sum is `total`.
+local function category(stream, weights, total)
+  local u, k = stream:uniform() * total, 1
+  while k < #weights and u >= weights[k] do
+    u, k = u - weights[k], k + 1
+  end
+  return k
+end
+
 local function categories(stream, rows, weights)
-  local total = 0
+  local total, values = 0, {}
   for _, w in ipairs(weights) do total = total + w end
-  return column(rows, function()
-    local u, k = stream:uniform() * total, 1
-    while k < #weights and u >= weights[k] do
-      u, k = u - weights[k], k + 1
-    end
-    return k
-  end)
+  for i = 1, rows do values[i] = category(stream, weights, total) end
+  return values
 end
 
 function column_of.multinomial(stream, rows)

@@ -37,11 +37,13 @@ local function add_noise_(stream, h, x)
 end
 
 --- activation, linear, noise: (inputs, rows) -> (outputs, rows)
-local function block(stream, h, depth, x, outputs)
+local function block_here(stream, h, depth, x, outputs)
   local name = h.layers_differ and activation.draw(stream) or h.activation
   local active = activation.apply(name, x, stream)
   return add_noise_(stream, h, weight_of(stream, h, depth, outputs, x:size(1)):matmul(active))
 end
+
+local function block(...) return mosaic.scope(block_here, ...) end
 
 --- Which of `units` become features and which the target: a contiguous window of them or any. The last
 -- unit, when it is the target, is no feature.

@@ -12,22 +12,29 @@ local TRIALS = 4
 local function split_rows(stream, columns, rows)
   local column = columns[stream:integer(1, #columns)]
   local threshold = column[stream:choice(rows)]
-  local left, right = {}, {}
-  for _, row in ipairs(rows) do
-    if column[row] <= threshold then left[#left + 1] = row else right[#right + 1] = row end
+  local left, right, l, r = {}, {}, 0, 0
+  for i = 1, #rows do
+    local row = rows[i]
+    if column[row] <= threshold then
+      l = l + 1
+      left[l] = row
+    else
+      r = r + 1
+      right[r] = row
+    end
   end
   return left, right
 end
 
 --- The squared sum of targets over the count, for all units together: what a split wants to be large.
 local function explained(rows, targets)
-  local total = 0
-  for _, target in ipairs(targets) do
-    local sum = 0
-    for _, row in ipairs(rows) do sum = sum + target[row] end
+  local total, count = 0, #rows
+  for unit = 1, #targets do
+    local target, sum = targets[unit], 0
+    for i = 1, count do sum = sum + target[rows[i]] end
     total = total + sum * sum
   end
-  return #rows > 0 and total / #rows or 0
+  return count > 0 and total / count or 0
 end
 
 local function best_split(stream, columns, rows, targets)

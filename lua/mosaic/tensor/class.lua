@@ -9,6 +9,7 @@
 local ffi = require "ffi"
 local C = require "mosaic.ffi"
 local heap = require "mosaic.heap"
+local state = require "mosaic.state"
 
 local Tensor = { class_name = "Tensor" }
 local properties = {}
@@ -21,6 +22,11 @@ Tensor.blank = heap.view
 -- who return this: a trace that begins at a function must end at its own return.)
 function Tensor.wrap(c)
   heap.poll()
+  local made = state.current.made
+  if made then
+    made.count = made.count + 1
+    made[made.count] = c
+  end
   return (setmetatable({ c = c, edge = false }, Tensor))
 end
 

@@ -1,5 +1,6 @@
 --- New tensors: `mosaic.zeros{2, 3, dtype = "f64"}`, `mosaic.tensor({{1, 2}, {3, 4}})`.
 local ffi = require "ffi"
+local new_table = require "table.new"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local devices = require "mosaic.device"
@@ -14,6 +15,7 @@ local ENUM = {
   f16 = C.MOSAIC_DTYPE_F16, i32 = C.MOSAIC_DTYPE_I32, i64 = C.MOSAIC_DTYPE_I64, u8 = C.MOSAIC_DTYPE_U8,
 }
 local RANGES = { u8 = { 0, 2 ^ 8 }, i32 = { -2 ^ 31, 2 ^ 31 }, i64 = { -2 ^ 63, 2 ^ 63 } } -- first, last + 1
+local doubles = ffi.typeof "double[?]"
 local OPTIONS = { "dtype", "device", "requires_grad" }
 
 --- The C enum of a dtype's name.
@@ -149,19 +151,26 @@ local function nested_sizes(data)
   return sizes
 end
 
-local function flatten(data, sizes, depth, into)
-  local kind = depth > #sizes and "number" or "table"
-  if type(data) ~= kind or (kind == "table" and #data ~= sizes[depth]) then
-    check.fail("tensor: ragged or non-numeric data at depth %d: expected %s, got %s", depth,
-      depth > #sizes and "a number" or ("a list of %d"):format(sizes[depth]),
-      type(data) == "table" and ("a list of %d"):format(#data) or check.show(data))
+local function ragged(data, sizes, depth)
+  check.fail("tensor: ragged or non-numeric data at depth %d: expected %s, got %s", depth,
+    depth > #sizes and "a number" or ("a list of %d"):format(sizes[depth]),
+    type(data) == "table" and ("a list of %d"):format(#data) or check.show(data))
+end
+
+--- Writes a nested list into a buffer from place `at` on; returns the place behind. (A loop of its own for
+-- the innermost lists: recursion is not compiled.)
+local function flatten(data, sizes, depth, into, at)
+  if type(data) ~= "table" or #data ~= sizes[depth] then ragged(data, sizes, depth) end
+  if depth < #sizes then
+    for i = 1, #data do at = flatten(data[i], sizes, depth + 1, into, at) end
+    return at
   end
-  if depth > #sizes then
-    into[#into + 1] = data
-  else
-    for i = 1, #data do flatten(data[i], sizes, depth + 1, into) end
+  for i = 1, #data do
+    local value = data[i]
+    if type(value) ~= "number" then ragged(value, sizes, depth + 1) end
+    into[at + i - 1] = value
   end
-  return into
+  return at + #data
 end
 
 --- " at [2][3]": where the value with row-major number `at` stands.
@@ -174,56 +183,81 @@ local function place(sizes, at)
   return #sizes > 0 and " at " .. text or ""
 end
 
-local function check_values(dtype, values, sizes)
+local function check_values(dtype, values, count, sizes)
   local range = RANGES[dtype]
-  for i = 1, range and #values or 0 do
-    if not holds(range, values[i]) then
-      check.fail("tensor: %s%s does not fit %s", check.show(values[i]), place(sizes, i), dtype)
+  for i = 1, range and count or 0 do
+    if not holds(range, values[i - 1]) then
+      check.fail("tensor: %s%s does not fit %s", check.show(values[i - 1]), place(sizes, i), dtype)
     end
   end
+end
+
+--- The numbers in nested lists (or one number), row-major: a buffer, and how many they are.
+local function read(data, sizes)
+  local count = 1
+  for i = 1, #sizes do count = count * sizes[i] end
+  local values = doubles(count)
+  if type(data) == "number" then values[0] = data else flatten(data, sizes, 1, values, 0) end
+  return values, count
 end
 
 --- A tensor of nested Lua lists (or one number): `tensor({{1, 2}, {3, 4}}, {dtype = "f64"})`.
 function create.tensor(data, options)
   options = check.options("tensor", options or {}, OPTIONS)
   local sizes = nested_sizes(data)
-  local values = flatten(data, sizes, 1, {})
+  local values, count = read(data, sizes)
   if #sizes > C.MOSAIC_MAX_DIMS then
     check.fail("tensor: %d dims, at most %d are possible", #sizes, C.MOSAIC_MAX_DIMS)
   end
-  check_values(options.dtype, values, sizes)
+  check_values(options.dtype, values, count, sizes)
   local t = create.new("tensor", ffi.new("int64_t[8]", sizes), #sizes,
     { dtype = options.dtype, device = options.device })
-  check.call("mosaic_tensor_write_f64", t.c, ffi.new("double[?]", #values, values), #values)
+  check.call("mosaic_tensor_write_f64", t.c, values, count)
   return options.requires_grad and t:requires_grad_() or t
+end
+
+--- All elements, row-major, in a buffer, and how many they are.
+local function buffer_of(t)
+  local count = t:numel()
+  local buffer = doubles(count)
+  check.call("mosaic_tensor_read_f64", buffer, t.c, count)
+  return buffer, count
+end
+
+--- `count` numbers of a buffer from place `at` on, as a list.
+local function list_of(buffer, at, count)
+  local list = new_table(count, 0)
+  for i = 1, count do list[i] = buffer[at + i - 1] end
+  return list
 end
 
 --- All elements, row-major, as a flat Lua list of numbers.
 function Tensor:flat()
-  local count = self:numel()
-  local buffer = ffi.new("double[?]", count)
-  check.call("mosaic_tensor_read_f64", buffer, self.c, count)
-  local values = {}
-  for i = 1, count do values[i] = buffer[i - 1] end
-  return values
+  local buffer, count = buffer_of(self)
+  return (list_of(buffer, 0, count))
 end
 
-local function nest(values, shape, depth, at)
-  if depth > #shape then return values[at], at + 1 end
+local function nest(buffer, shape, depth, at)
+  local count = shape[depth]
+  if depth == #shape then return list_of(buffer, at, count), at + count end
   local list = {}
-  for i = 1, shape[depth] do list[i], at = nest(values, shape, depth + 1, at) end
+  for i = 1, count do list[i], at = nest(buffer, shape, depth + 1, at) end
   return list, at
 end
 
 --- All elements as nested Lua lists (a number for a scalar).
 function Tensor:tolist()
-  return (nest(self:flat(), self.shape, 1, 1))
+  local buffer, shape = buffer_of(self), self.shape
+  return (#shape == 0 and buffer[0] or nest(buffer, shape, 1, 0))
 end
+
+local one = doubles(1)
 
 --- The value of a tensor with one element.
 function Tensor:item()
   if self:numel() ~= 1 then check.fail("item: %s has %d elements, not 1", self:describe(), self:numel()) end
-  return self:flat()[1]
+  check.call("mosaic_tensor_read_f64", one, self.c, 1)
+  return one[0]
 end
 
 --- One element by its 1-based indices.

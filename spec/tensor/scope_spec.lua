@@ -1,0 +1,79 @@
+local mosaic = require "mosaic"
+local fails = require "spec.support.fails"
+
+local function live() return mosaic.memory().live_bytes end
+
+describe("a scope", function()
+  it("frees what its body makes and does not return", function()
+    mosaic.collect()
+    local before, lost = live(), nil
+    local a, text, b = mosaic.scope(function(n)
+      lost = mosaic.ones { 1000 }
+      local doubled = lost * n
+      return doubled:slice(1, 1, 3), "text", mosaic.zeros { 2 }
+    end, 2)
+    assert.same({ 2, 2, 2 }, a:flat())
+    assert.same({ 0, 0 }, b:flat())
+    assert.equal("text", text)
+    assert.equal(4000 + 8, live() - before) -- what a is a view of, and b
+    assert.is_false(pcall(function() return lost + 1 end))
+  end)
+
+  it("within another leaves its results to that one", function()
+    local kept, lost
+    local result = mosaic.scope(function()
+      kept = mosaic.scope(function() return mosaic.ones { 3 } end)
+      lost = mosaic.scope(function() return mosaic.ones { 3 } end)
+      return kept
+    end)
+    assert.same({ 1, 1, 1 }, result:flat())
+    assert.same({ 1, 1, 1 }, kept:flat())
+    assert.is_false(pcall(function() return lost + 1 end))
+    assert.same({ 2 }, mosaic.ones({ 1 }):add(1):flat()) -- and nothing is freed behind it
+  end)
+
+  it("leaves tensors of others alone", function()
+    local x = mosaic.ones { 3 }
+    mosaic.scope(function() return x:view(3, 1):add_(1) end)
+    assert.same({ 2, 2, 2 }, x:flat())
+  end)
+
+  it("ends with an error, too, and passes it on", function()
+    local lost
+    local ok, message = pcall(mosaic.scope, function()
+      lost = mosaic.ones { 3 }
+      error("it broke", 0)
+    end)
+    assert.same({ false, "it broke" }, { ok, message })
+    assert.is_false(pcall(function() return lost + 1 end))
+    local after = mosaic.ones { 3 }
+    assert.same({ 1, 1, 1 }, after:flat())
+  end)
+
+  it("records nothing, and recording goes on behind it", function()
+    local w = mosaic.ones({ 3 }):requires_grad_()
+    local constant = mosaic.scope(function() return w * 2 end)
+    assert.is_false(constant.requires_grad)
+    w:mul(constant):sum():backward()
+    assert.same({ 2, 2, 2 }, w.grad:flat())
+  end)
+
+  it("is one of its rank's: others that run meanwhile keep what they make", function()
+    mosaic.virtual(2, function(comm)
+      local other
+      if comm.rank == 0 then
+        mosaic.scope(function() comm:barrier() comm:barrier() end)
+      else
+        comm:barrier()
+        other = mosaic.ones { 3 }
+        comm:barrier()
+      end
+      comm:barrier()
+      if other then assert.same({ 1, 1, 1 }, other:flat()) end
+    end)
+  end)
+
+  it("needs a body", function()
+    fails("scope: the body must be a function", function() mosaic.scope(3) end)
+  end)
+end)
