@@ -48,8 +48,10 @@ static inline void fetch_begin(fetcher *f, const mosaic_attention_unit *u, int64
         rows += f->runs[i].rows;
         bytes += f->runs[i].rows * f->runs[i].bytes;
     }
-    f->quota = (rows + calls - 1) / calls;
-    if (bytes > FETCH_BYTES) f->count = 0;
+    if (bytes > FETCH_BYTES || calls == 0)
+        f->count = 0;
+    else
+        f->quota = (rows + calls - 1) / calls;
 }
 
 static inline void fetch_some(fetcher *f)
