@@ -125,21 +125,22 @@ static inline float log1p_f32(float x)
 }
 
 /* sin x for half = 0, cos x for half = 1/2, |x| <= SINE_REACH: x = n pi + r with n a whole number
- * plus half, |r| <= pi / 2. In f64 and with pi in two parts, the first of which makes n pi exact,
- * so that r is good to the last bit of f32 even where the sine is tiny. Fused, x - n pi's first
- * part is exact for any n. */
+ * plus half, |r| <= pi / 2. In f64 and with pi in two parts, the first of which makes x - n pi
+ * exact (fused: for any n), so that r is good to the last bit of f32 even where the sine is tiny.
+ */
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 #define SINE_REACH 1e9f
+static inline double less(double x, double n, double part) { return __builtin_fma(-n, part, x); }
 #else
 #define SINE_REACH 1e6f
+static inline double less(double x, double n, double part) { return x - n * part; }
 #endif
 static inline float sine_f32(double x, double half)
 {
     const double magic = 0x1.8p52; /* as in exp_f32 */
     double shifted = x * 0x1.45f306dc9c883p-2 - half + magic;
     double n = shifted - magic + half;
-    double r = x - n * 0x1.921fb544p+1;
-    r = r - n * 0x1.0b4611a626331p-33;
+    double r = less(less(x, n, 0x1.921fb544p+1), n, 0x1.0b4611a626331p-33);
     double s = r * r;
     double p = 2.60575072576657534e-6;
     p = p * s - 1.98095901131846113e-4;
