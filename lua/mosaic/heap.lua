@@ -56,16 +56,18 @@ local function sweep()
   end
 end
 
---- When Lua ends, tensors give back what they hold.
-local function free(chunk)
-  for i = 0, CHUNK - 1 do C.mosaic_tensor_clear(chunk + i) end
+--- When Lua ends, the tensors of a chunk give back what they hold. (Those that never were are left alone:
+-- to look at all of them takes a short script longer than all else that it does.)
+local function free(chunk, first)
+  for i = 0, math.min(CHUNK - 1, used - first) do C.mosaic_tensor_clear(chunk + i) end
   ffi.C.free(chunk)
 end
 
 local function add_chunk()
   local chunk = ffi.C.calloc(CHUNK, ffi.sizeof "mosaic_tensor")
   if chunk == nil then error "out of memory: no room for more tensors" end
-  chunks[rshift(used + 1, SHIFT)] = ffi.gc(ffi.cast("mosaic_tensor *", chunk), free)
+  local number = rshift(used + 1, SHIFT)
+  chunks[number] = ffi.gc(ffi.cast("mosaic_tensor *", chunk), function(c) free(c, number * CHUNK) end)
 end
 
 --- A view that was never used.
