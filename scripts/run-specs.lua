@@ -6,63 +6,27 @@
 --   build/mosaic-lua scripts/run-specs.lua --cuda [--ranks P] spec files or folders      these alone
 --   build/mosaic-lua scripts/run-specs.lua [--sanitize] [--ranks P] spec files or folders
 --
--- Legs: everything with the widest kernels this machine has, the numeric specs with the narrower ones,
--- and spec/mpi on 2 and on 4 MPI ranks. A test of several ranks passes when it passes on all of them.
--- With --cuda: spec/cuda, spec/cuda_mpi on 2 and on 4 ranks, and what holds on any device, with
--- MOSAIC_TEST_DEVICE as the default device (make test-cuda-emulated runs them without a GPU, and of the
--- last a quick part). Files of spec/cuda_mpi alone run on P ranks, by default 2, on a device each.
--- Legs run side by side, as many as there are cores; each is reported when it ends.
--- A leg that ends early (os.exit in a spec, a crash, a time-out) is a failure of its own.
-local lfs = require "lfs"
+-- Legs (spec-legs.lua): everything with the widest kernels this machine has, the numeric specs with the
+-- narrower ones, and spec/mpi on 2 and on 4 MPI ranks. With --cuda: spec/cuda, spec/cuda_mpi on 2 and on 4
+-- ranks, and what holds on any device, with MOSAIC_TEST_DEVICE as the default device (make
+-- test-cuda-emulated runs them without a GPU, and of the last a quick part). Files of spec/cuda_mpi alone run
+-- on P ranks, by default 2, on a device each.
+-- Legs run side by side, as many as there are cores; each is reported when it ends. A test of several ranks
+-- passes when it passes on all of them. A leg that ends early (os.exit in a spec, a crash, a time-out) is a
+-- failure of its own.
+package.path = "scripts/?.lua;" .. package.path
+local legs_of = require "spec-legs"
 
 local LIMIT = 1500 -- seconds for one leg
 local STUCK = 30 -- MOSAIC_TIMEOUT of the ranks: a failed assertion must not keep the others waiting
 local PROGRAM = arg[-1]:find "/" and arg[-1] or "build/mosaic-lua"
 local WIDEST_FIRST = { "amx", "avx512", "avx2", "scalar" }
---- Folders whose specs say the same whatever the kernels.
-local NOT_NUMERIC = {
-  support = true, mpi = true, host = true, data = true, strategy = true, examples = true, cuda = true,
-  cuda_mpi = true,
-}
---- Specs that say nothing of a device, or that scripts/gpu-check runs apart; all others hold on every device.
-local NOT_OF_DEVICES = {
-  support = true, mpi = true, host = true, command = true, data = true, examples = true, cuda = true,
-  cuda_mpi = true, ["cuda_spills_spec.lua"] = true, ["layers_spec.lua"] = true, ["public_spec.lua"] = true,
-  ["reference_spec.lua"] = true,
-}
---- Specs of devices that say the same in whatever order threads run.
-local NOT_OF_LANES = {
-  ["comm_spec.lua"] = true, ["device_spec.lua"] = true, ["transport_spec.lua"] = true,
-  ["variants_spec.lua"] = true,
-}
---- What AMX does otherwise than AVX-512: all other kernels are the same.
-local OF_TILES = { "spec/attention", "spec/attention_spec.lua" }
---- Folders that take as long as all others together: they have a leg of their own.
-local LONG = { strategy = true, nanotabpfn = true }
---- What emulated devices do in seconds, under sanitizers, too.
-local QUICK = {
-  "spec/tensor", "spec/optim", "spec/nn/layers_spec.lua", "spec/nn/module_spec.lua",
-  "spec/attention_spec.lua", "spec/regressions/ranks_spec.lua", "spec/trace_spec.lua",
-}
 
 local function run(command)
   local pipe = io.popen(command .. " 2>&1")
   local text = pipe:read "*a"
   pipe:close()
   return text
-end
-
---- Spec files and folders with specs in a folder (default: spec), without the excluded ones.
-local function roots(excluded, place)
-  local list = {}
-  place = place or "spec"
-  for name in lfs.dir(place) do
-    local path = place .. "/" .. name
-    local folder = lfs.attributes(path, "mode") == "directory" and name:sub(1, 1) ~= "."
-    if (folder or name:find "_spec%.lua$") and not excluded[name] then list[#list + 1] = path end
-  end
-  table.sort(list)
-  return list
 end
 
 local function usable_isas()
@@ -73,121 +37,9 @@ local function usable_isas()
   return { assert(widest, "no kernels? mosaic-lua -v does not say") }
 end
 
-local function single(isa, paths, brief)
-  return { name = isa, isa = isa, roots = paths, brief = brief }
-end
-
-local function several(isa, ranks, paths, environment)
-  return { name = ranks .. " ranks", isa = isa, ranks = ranks, roots = paths, environment = environment }
-end
-
---- spec/cuda names its devices; others get theirs as the default.
-local function on_device(name, isa, paths, environment)
-  local leg = single(isa, paths, true)
-  leg.name, leg.environment = name, environment
-  return leg
-end
-
---- Two legs of a leg: all roots but the excluded ones.
-local function add_halves(list, leg, excluded)
-  local long, others = {}, setmetatable({}, { __index = excluded })
-  for folder in pairs(LONG) do long[#long + 1], others[folder] = "spec/" .. folder, true end
-  list[#list + 1] = setmetatable({ roots = long, name = leg.name .. ", long" }, { __index = leg })
-  list[#list + 1] = setmetatable({ roots = roots(others) }, { __index = leg })
-end
-
---- What holds on every device.
-local function add_common_legs(list, isa, device, environment, emulated)
-  local leg = on_device("default device " .. device, isa, QUICK, environment)
-  if emulated then list[#list + 1] = leg else add_halves(list, leg, NOT_OF_DEVICES) end
-end
-
 local function refuse(text, ...)
   io.stderr:write("run-specs: ", text:format(...), "\n")
   os.exit(2)
-end
-
---- The device that is tested, whether it is emulated, and what tells specs of it.
-local function tested()
-  local device = os.getenv "MOSAIC_TEST_DEVICE" or "cuda"
-  local emulated = (os.getenv "MOSAIC_CUDA_LIB" or ""):find("emulated", 1, true)
-  return device, emulated, "MOSAIC_TEST_DEVICE=" .. device
-end
-
---- Messages of some pieces, memory that is checked to its end.
-local SMALL = " MOSAIC_CUDA_CACHE=0 MOSAIC_STAGING_PIECE=1000 MOSAIC_IPC_SLOT=1000"
-
---- What a file or folder wants of the device.
-local function kind_of(path)
-  path = path:gsub("^%./", ""):gsub("/+$", "")
-  if path:find "^spec/cuda_mpi" then return "ranks" end
-  if path:find "/attention_hopper_spec%.lua$" then return "hopper" end
-  return (path == "spec/cuda" or path:find "^spec/cuda/") and "own" or "common"
-end
-
---- A leg for each kind of what is asked for.
-local function cuda_legs_of(isa, paths, ranks)
-  local device, emulated, named = tested()
-  local kinds, list = { own = {}, hopper = {}, ranks = {}, common = {} }, {}
-  for _, path in ipairs(paths) do
-    local kind = kind_of(path)
-    if ranks and kind ~= "ranks" then refuse("--cuda runs %s on one rank, not on %d", path, ranks) end
-    table.insert(kinds[kind], path)
-  end
-  local capability = emulated and " MOSAIC_EMULATED_CAPABILITY=90" or ""
-  local devices = emulated and " MOSAIC_EMULATED_DEVICES=" .. (ranks or 2) or ""
-  for _, leg in ipairs {
-    on_device(device, isa, kinds.own, named .. " MOSAIC_CUDA_CACHE=0"),
-    on_device(device .. ", capability 9.0", isa, kinds.hopper, named .. " MOSAIC_CUDA_CACHE=0" .. capability),
-    on_device("default device " .. device, isa, kinds.common, ("%s MOSAIC_DEVICE=%s"):format(named, device)),
-    several(isa, ranks or 2, kinds.ranks, named .. SMALL .. devices),
-  } do
-    if #leg.roots > 0 then list[#list + 1] = leg end
-  end
-  return list
-end
-
-local function cuda_legs(isa)
-  local device, emulated, named = tested()
-  local list = { on_device(device, isa, { "spec/cuda" }, named .. " MOSAIC_CUDA_CACHE=0") }
-  for _, order in ipairs(emulated and { "forward", "reversed" } or {}) do
-    list[#list + 1] = on_device(device .. ", capability 9.0, " .. order, isa,
-      { "spec/cuda/attention_hopper_spec.lua" },
-      ("%s MOSAIC_EMULATED_CAPABILITY=90 MOSAIC_EMULATED_ORDER=%s"):format(named, order))
-  end
-  add_common_legs(list, isa, device, ("%s MOSAIC_DEVICE=%s"):format(named, device), emulated)
-  local small = named .. SMALL
-  local all, messages = { "spec/cuda_mpi" }, { "spec/cuda_mpi/comm_spec.lua" }
-  list[#list + 1] = several(isa, 2, all, small)
-  list[#list + 1] = several(isa, 2, messages, small .. " MOSAIC_TRANSPORT=staged MOSAIC_STAGING_LIMIT=1")
-  if not emulated then
-    list[#list + 1] = several(isa, 4, all, named)
-    return list
-  end
-  list[#list + 1] = several(isa, 2, all, small .. " MOSAIC_EMULATED_DEVICES=2") -- one for each rank
-  list[#list + 1] = several(isa, 4, all, named .. " MOSAIC_EMULATED_DEVICES=3") -- two share one: both ways
-  list[#list + 1] = on_device(device .. ", lanes in reverse", isa, roots(NOT_OF_LANES, "spec/cuda"),
-    named .. " MOSAIC_EMULATED_ORDER=reversed") -- of kernels that the first leg has compiled
-  return list
-end
-
-local function legs(options)
-  local isas = usable_isas()
-  if options.cuda and #options > 0 then return cuda_legs_of(isas[1], options, options.ranks) end
-  if options.cuda then return cuda_legs(isas[1]) end
-  if #options > 0 then
-    return { options.ranks and several(isas[1], options.ranks, options) or single(isas[1], options) }
-  end
-  local elsewhere = { support = true, mpi = true, cuda = true, cuda_mpi = true }
-  local list = {}
-  add_halves(list, single(isas[1], nil, options.sanitize), elsewhere)
-  for i = 2, options.sanitize and 1 or #isas do
-    list[#list + 1] = single(isas[i], isas[i - 1] == "amx" and OF_TILES or roots(NOT_NUMERIC), true)
-  end
-  for _, ranks in ipairs(options.sanitize and { 2 } or { 2, 4 }) do
-    list[#list + 1] = several(isas[1], ranks, { "spec/mpi" })
-  end
-  return list
 end
 
 local function unescape(text)
@@ -346,6 +198,7 @@ end
 
 local options = read_options { unpack(arg) }
 local total = { passed = 0, failed = 0 }
-run_legs(legs(options), options.sanitize, total)
+local legs, wrong = legs_of(usable_isas(), options)
+run_legs(legs or refuse("%s", wrong), options.sanitize, total)
 print(("%d passed, %d failed"):format(total.passed, total.failed))
 os.exit(total.failed == 0 and total.passed > 0 and 0 or 1)
