@@ -98,7 +98,7 @@ GPU_C      := $(wildcard cuda/gpu/*.c)
 cuda_objects = $(patsubst cuda/%,$(1)/cuda/%.o,$(CUDA_C) $(CUDA_CU))
 PRODUCT    += $(if $(CUBLAS),$(BUILD)/libmosaic_cuda.so)
 
-.PHONY: all demo test test-aarch64 test-cuda-emulated cuda-spills cuda-variants check bench sanitize reference bundle install uninstall clean help
+.PHONY: all demo test test-aarch64 test-cuda-emulated cuda-spills cuda-variants check bench bench-scaling bench-peers sanitize reference bundle install uninstall clean help
 all: $(PRODUCT)
 
 # The configuration is written, printed and everything rebuilt when it differs from the last one.
@@ -292,6 +292,14 @@ unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 bench: all
 	$(Q)scripts/bench/run
 
+bench-scaling: all
+	$(Q)OPENBLAS_NUM_THREADS=1 $(BUILD)/mosaic-lua scripts/bench/scaling.lua $(BUILD)
+
+# The peers in Python, gigabytes of them; onnx writes the models that onnxruntime reads.
+bench-peers:
+	$(Q)python3 -m venv $(BUILD)/peers
+	$(Q)$(BUILD)/peers/bin/pip install --quiet torch numpy onnxruntime onnx
+
 reference: all
 	$(Q)$(BUILD)/mosaic-lua scripts/reference.lua $(or $(DIR),$(error make reference: DIR=folder is missing)) \
 	  $(if $(DEVICE),--device $(DEVICE))
@@ -335,7 +343,9 @@ help:
 	@echo "make test-aarch64           kernels compiled for ARM's NEON, under qemu"
 	@echo "make cuda-spills            registers and spills of CUDA kernels; attention must not spill"
 	@echo "make cuda-variants [ALL=1]  CUDA kernels by the run-time compiler, without a GPU: some, or all"
-	@echo "make bench      speed beside peers, table and build/bench.json"
+	@echo "make bench      speed beside peers: a table, $(BUILD)/bench.md and bench.json"
+	@echo "make bench-peers            installs PyTorch and onnxruntime in $(BUILD)/peers, for make bench"
+	@echo "make bench-scaling          time against rows, head sizes, ranks, threads: $(BUILD)/scaling-*.png"
 	@echo "make reference DIR=folder [DEVICE=cuda]   compare with the reference values in folder"
 	@echo "make bundle [MPI=1]         a folder and a tar that run elsewhere (MPI=1: Open MPI included)"
 	@echo "make install / uninstall    PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)"

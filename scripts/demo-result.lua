@@ -2,8 +2,10 @@
 --   mosaic-lua scripts/demo-result.lua FOLDER SECONDS STEPS
 -- STEPS: what training was asked for. Fails when the model has not learned what it must (see GATES), or,
 -- where the time limit cut training off before it could learn all of that, when its loss does not fall.
-package.path = (arg[0]:match "^(.*)scripts/[^/]*$" or "../") .. "examples/?.lua;" .. package.path
+local root = arg[0]:match "^(.*)scripts/[^/]*$" or "../"
+package.path = root .. "examples/?.lua;" .. root .. "scripts/?.lua;" .. package.path
 local mosaic = require "mosaic"
+local draw = require "gnuplot"
 local fail = require "support.fail"
 local json = mosaic.data.json
 
@@ -42,48 +44,36 @@ local function mean_loss(steps, from, to)
   return sum / (to - from + 1)
 end
 
---- step, loss, its running mean, AUC of the step's tables as a running mean
-local function step_rows(steps)
-  local rows, loss, auc = {}, nil, nil
+--- { step, value }: the values of steps as they are, or their running mean.
+local function points(steps, name, running)
+  local list, mean = {}, nil
   for i, entry in ipairs(steps) do
-    loss = loss and 0.95 * loss + 0.05 * entry.loss or entry.loss
-    auc = auc and 0.95 * auc + 0.05 * entry.auc or entry.auc
-    rows[i] = ("%d %g %g %g"):format(entry.step, entry.loss, loss, auc)
+    mean = mean and running and 0.95 * mean + 0.05 * entry[name] or entry[name]
+    list[i] = { entry.step, mean }
   end
-  return table.concat(rows, "\n") .. "\n"
+  return list
 end
 
-local function held_out_rows(held_out)
-  local rows = {}
-  for i, entry in ipairs(held_out) do rows[i] = ("%d %g"):format(entry.step, entry.held_out_auc) end
-  return table.concat(rows, "\n") .. "\n"
-end
-
-local PLOT = [[
-set terminal pngcairo size 900,500
-set output "%s/plot.png"
+local AXES = [[
 set xlabel "training step"
 set ylabel "loss"
 set y2label "AUC"
 set ytics nomirror
-set y2tics
-set grid
-set key below
-plot "%s/steps.dat" using 1:2 with lines linecolor rgb "#c0d0e0" title "loss of a step", \
-     "%s/steps.dat" using 1:3 with lines linewidth 2 linecolor rgb "#2060a0" title "loss, running mean", \
-     "%s/steps.dat" using 1:4 axes x1y2 with lines linewidth 2 linecolor rgb "#e0a060" \
-         title "AUC, running mean", \
-     "%s/held_out.dat" using 1:2 axes x1y2 with linespoints linewidth 2 linecolor rgb "#c04020" \
-         title "AUC, held-out tables"
-]]
+set y2tics]]
+
+local function curve(title, style, color, list, axes)
+  list.title, list.style, list.axes = title, ('%s linecolor rgb "%s"'):format(style, color), axes
+  return list
+end
 
 local function plot(steps, held_out)
-  write(folder .. "/steps.dat", step_rows(steps))
-  write(folder .. "/held_out.dat", held_out_rows(held_out))
-  write(folder .. "/plot.gp", (PLOT:gsub("%%s", folder)))
-  local drawn = os.execute("gnuplot " .. folder .. "/plot.gp") == 0
-  for _, name in ipairs { "steps.dat", "held_out.dat", "plot.gp" } do os.remove(folder .. "/" .. name) end
-  return drawn
+  return draw(folder .. "/plot.png", AXES, {
+    curve("loss of a step", "lines", "#c0d0e0", points(steps, "loss")),
+    curve("loss, running mean", "lines linewidth 2", "#2060a0", points(steps, "loss", true)),
+    curve("AUC, running mean", "lines linewidth 2", "#e0a060", points(steps, "auc", true), "x1y2"),
+    curve("AUC, held-out tables", "linespoints linewidth 2", "#c04020", points(held_out, "held_out_auc"),
+      "x1y2"),
+  })
 end
 
 local function result(steps, figures)

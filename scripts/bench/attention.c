@@ -1,11 +1,13 @@
 /* attention.c - attention on one thread, as a share of the multiply-adds that the core can do.
  *
- * Prints one JSON object a line: {"name", "value" (GFLOP/s), "unit", "peer", "peer_value" (the peak
- * measured around it), "ratio"}. Forward counts 4 d, backward 10 d for each visible pair.
- * Thread CPU time; the median of several ratios, each with its own peak, since clocks drift.
+ * Prints one JSON object a line: {"name", "variant", "value" (GFLOP/s), "unit", "peer",
+ * "peer_value" (the peak measured around it), "ratio"}. Forward counts 4 d, backward 10 d for each
+ * visible pair. Thread CPU time; the median of several ratios, each with its own peak, since clocks
+ * drift.
  *
  *   gcc -O2 -Icore scripts/bench/attention.c -o build/bench_attention -Lbuild -lmosaic -lm
- *   build/bench_attention [name] [repetitions]     only the cases whose name contains `name` */
+ *   build/bench_attention [part] [repetitions]     only the rows whose name and variant contain
+ * `part` */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +70,7 @@ static double peak(void)
  */
 
 typedef struct {
-    const char *name;
+    const char *name, *variant;
     int64_t batch, heads, nq, nk, d;
     bool causal, bias;
     int calls; /* in one measurement */
@@ -77,16 +79,18 @@ typedef struct {
 } shape;
 
 static const shape shapes[] = {
-    {"attention N=4096 d=24", 1, 1, 4096, 4096, 24, false, false, 1, 0, 0},
-    {"attention N=4096 d=64", 1, 1, 4096, 4096, 64, false, false, 1, 0, 0},
-    {"attention N=4096 d=128", 1, 1, 4096, 4096, 128, false, false, 1, 0, 0},
-    {"attention causal N=4096 d=64", 1, 1, 4096, 4096, 64, true, false, 1, 0, 0},
-    {"attention bias N=1024 d=64", 1, 1, 1024, 1024, 64, false, true, 2, 0, 0},
-    {"attention dropout N=4096 d=64", 1, 1, 4096, 4096, 64, false, false, 1, 0.1, 0},
-    {"attention keep 1/8 N=4096 d=64", 1, 1, 4096, 4096, 64, false, false, 1, 0, 256},
-    {"attention table rows 150x75 d=24", 48, 4, 150, 75, 24, false, false, 1, 0, 0},
-    {"attention table features 6x6 d=24", 1200, 4, 6, 6, 24, false, false, 1, 0, 0},
+    {"N = 4096", "d = 24", 1, 1, 4096, 4096, 24, false, false, 1, 0, 0},
+    {"N = 4096", "d = 64", 1, 1, 4096, 4096, 64, false, false, 1, 0, 0},
+    {"N = 4096", "d = 128", 1, 1, 4096, 4096, 128, false, false, 1, 0, 0},
+    {"N = 4096, causal", "d = 64", 1, 1, 4096, 4096, 64, true, false, 1, 0, 0},
+    {"N = 1024, bias", "d = 64", 1, 1, 1024, 1024, 64, false, true, 2, 0, 0},
+    {"N = 4096, dropout", "d = 64", 1, 1, 4096, 4096, 64, false, false, 1, 0.1, 0},
+    {"N = 4096, keep 1/8", "d = 64", 1, 1, 4096, 4096, 64, false, false, 1, 0, 256},
+    {"rows of 48 tables, 150 x 75", "d = 24", 48, 4, 150, 75, 24, false, false, 1, 0, 0},
+    {"6 columns of 1200 rows", "d = 24", 1200, 4, 6, 6, 24, false, false, 1, 0, 0},
 };
+
+static const char *part = ""; /* of the rows to be measured */
 
 enum { Q, K, V, OUT, LSE, DOUT, DELTA, DQ, DK, DV, TENSORS };
 
@@ -159,6 +163,14 @@ static double median(double *values, int count)
     return values[count / 2];
 }
 
+/* Is a row wanted? */
+static bool selected(const shape *s, const char *direction)
+{
+    char title[200];
+    snprintf(title, sizeof title, "attention %s, %s, %s", direction, s->name, s->variant);
+    return strstr(title, part);
+}
+
 /* Prints the line of one direction. */
 static void measure(const shape *s, const char *direction, double flops, int repetitions,
                     void (*body)(mosaic_tensor *, const mosaic_attention_options *),
@@ -167,6 +179,7 @@ static void measure(const shape *s, const char *direction, double flops, int rep
     enum { MOST = 99 };
     double rate[MOST], best[MOST], ratio[MOST];
     int count = repetitions < MOST ? repetitions : MOST;
+    if (!selected(s, direction)) return;
     body(t, o);
     for (int i = 0; i < count; i++) {
         double before = peak(), start = seconds();
@@ -175,9 +188,10 @@ static void measure(const shape *s, const char *direction, double flops, int rep
         best[i] = (before + peak()) / 2;
         ratio[i] = rate[i] / best[i];
     }
-    printf("{\"name\": \"%s %s\", \"value\": %.1f, \"unit\": \"GFLOP/s\", \"peer\": \"FMA peak "
+    printf("{\"name\": \"attention %s, %s\", \"variant\": \"%s\", \"value\": %.1f, \"unit\": "
+           "\"GFLOP/s\", \"peer\": \"FMA peak "
            "(%s)\", \"peer_value\": %.1f, \"ratio\": %.3f}\n",
-           s->name, direction, median(rate, count), mosaic_isa(), median(best, count),
+           direction, s->name, s->variant, median(rate, count), mosaic_isa(), median(best, count),
            median(ratio, count));
     fflush(stdout);
 }
@@ -214,10 +228,11 @@ static void run(const shape *s, int repetitions)
 
 int main(int argc, char **argv)
 {
-    const char *only = argc > 1 ? argv[1] : "";
+    if (argc > 1) part = argv[1];
     int repetitions = argc > 2 ? atoi(argv[2]) : 9;
     check(mosaic_set_threads(1));
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        if (strstr(shapes[i].name, only)) run(&shapes[i], repetitions < 1 ? 1 : repetitions);
+        if (selected(&shapes[i], "forward") || selected(&shapes[i], "backward"))
+            run(&shapes[i], repetitions < 1 ? 1 : repetitions);
     return 0;
 }

@@ -1,27 +1,17 @@
---- What the benchmarks share: the clock, the peer process, rows, and the table at the end.
-local ffi = require "ffi"
+--- What the benchmarks share: the clock, contestants that take turns, and rows.
 local json = require "mosaic.data.json"
+local Peer = require "peer"
 
-ffi.cdef [[
-  struct mosaic_bench_timespec { long seconds, nanoseconds; };
-  int clock_gettime(int clock, struct mosaic_bench_timespec *now);
-]]
+--- rows: those so far; brief: two rounds instead of some more; part: what rows must contain.
+local bench = { rows = {}, brief = false, part = "", start_peer = Peer.start }
 
-local bench = { rows = {} }
+local ROUNDS, BRIEF = 7, 2
 
-local MONOTONIC, PROCESS_CPU = 1, 2
-
-local function read_clock(clock)
-  local t = ffi.new "struct mosaic_bench_timespec"
-  ffi.C.clock_gettime(clock, t)
-  return tonumber(t.seconds) + tonumber(t.nanoseconds) * 1e-9
-end
-
---- CPU seconds of this process.
-function bench.now() return read_clock(PROCESS_CPU) end
+--- CPU seconds of this process, all its threads together.
+bench.now = os.clock
 
 --- Seconds that have passed for everybody.
-function bench.wall() return read_clock(MONOTONIC) end
+bench.wall = require "mosaic.clock"
 
 --- CPU seconds of one call, or seconds of another clock.
 function bench.time(body, clock)
@@ -38,78 +28,91 @@ function bench.median(values)
   return #sorted % 2 == 1 and sorted[middle] or (sorted[middle] + sorted[middle + 1]) / 2
 end
 
--- ---- the peer -------------------------------------------------------------------------------
+--- What a row shows of the seconds that one unit of work takes.
+local UNITS = {
+  s = function(seconds) return seconds end,
+  ms = function(seconds) return seconds * 1e3 end,
+  us = function(seconds) return seconds * 1e6 end,
+  ["GFLOP/s"] = function(seconds) return 1e-9 / seconds end,
+}
 
-local Peer = {}
-Peer.__index = Peer
+local function title(row) return row.variant and row.name .. ", " .. row.variant or row.name end
 
---- What the peer answers to a line.
-function Peer:ask(line)
-  self.requests:write(line, "\n")
-  self.requests:flush()
-  local answer = self.answers:read "*l"
-  return answer or error("the peer has ended; the line was: " .. line)
-end
+--- In how many rounds everyone has a turn (medians are taken), where a row does not say so itself.
+function bench.rounds(own) return bench.brief and BRIEF or own or ROUNDS end
 
---- CPU seconds of one repetition of a case, such as "forward 24 4096", and those that passed.
-function Peer:time(case)
-  local answer = self:ask(case)
-  local cpu, wall = answer:match "^(%S+) (%S+)$"
-  return assert(tonumber(cpu), "the peer gave no time for " .. case), tonumber(wall)
-end
+--- Is a row wanted?
+function bench.selected(row) return title(row):find(bench.part, 1, true) ~= nil end
 
---- Starts a Python program beside this process; nil where there is no such Python, or it ends at once.
-function bench.start_peer(python, script)
-  if os.execute(("command -v %s >/dev/null"):format(python)) ~= 0 then return nil end
-  local pipe = os.tmpname()
-  os.remove(pipe)
-  assert(os.execute("mkfifo " .. pipe) == 0, "cannot make a pipe at " .. pipe)
-  local requests = io.popen(("exec %s %s >%s"):format(python, script, pipe), "w")
-  local answers = assert(io.open(pipe, "r"))
-  os.remove(pipe)
-  local name = answers:read "*l"
-  return name and setmetatable({ requests = requests, answers = answers, name = name }, Peer)
-end
-
--- ---- rows -----------------------------------------------------------------------------------
-
---- Adds a row: name, value, unit, and optionally peer, peer_value, and ratio (> 1: we are better).
+--- Adds a row: name, value, unit, and optionally variant (rows of one name stand in one line of the table),
+-- peer, peer_value, ratio (above 1: we are better), rivals = { { name, value }, ... }, note.
 function bench.row(row)
   bench.rows[#bench.rows + 1] = row
-  io.write(("%-44s %10.4g %-10s"):format(row.name, row.value, row.unit))
-  if row.peer_value then
-    io.write((" %-22s %10.4g   ratio %.2f"):format(row.peer, row.peer_value, row.ratio))
-  end
-  io.write "\n"
+  local rivals = {}
+  for i, rival in ipairs(row.rivals or {}) do rivals[i] = ("%s %.4g"):format(rival.name, rival.value) end
+  if not row.rivals and row.peer then rivals[1] = ("%s %.4g"):format(row.peer, row.peer_value) end
+  print(("%-58s %9.4g %-9s %-44s %s"):format(title(row), row.value, row.unit, table.concat(rivals, ", "),
+    row.ratio and ("ratio %.2f"):format(row.ratio) or ""))
   io.flush()
 end
 
---- Times our body and the peer's case in turns; adds a row of medians in seconds.
--- options: name, body, peer, case, repetitions, scale(seconds) -> value, unit, higher (is better);
--- wall: time that passes instead of CPU time, for more threads than one.
-function bench.compare(options)
-  local ours, theirs = {}, {}
-  options.body()
-  for i = 1, options.repetitions or 7 do
-    ours[i] = bench.time(options.body, options.wall and bench.wall)
-    if options.peer then theirs[i] = select(options.wall and 2 or 1, options.peer:time(options.case)) end
+--- The rows that a command prints as lines of JSON, and then it ends well.
+function bench.rows_of(command)
+  local pipe = assert(io.popen(command .. "; echo status $?"))
+  local status
+  for line in pipe:lines() do
+    status = line:match "^status (%d+)$"
+    if line:find "^{" then bench.row(json.decode(line)) end
   end
-  local scale = options.scale or function(seconds) return seconds end
-  local row = { name = options.name, value = scale(bench.median(ours)), unit = options.unit or "s" }
-  if options.peer then
-    row.peer, row.peer_value = options.peer.name, scale(bench.median(theirs))
-    row.ratio = bench.median(theirs) / bench.median(ours)
-  end
-  bench.row(row)
-  return bench.median(ours)
+  pipe:close()
+  assert(status == "0", "it failed: " .. command)
 end
 
---- Writes all rows as JSON.
-function bench.save(path)
-  local file = assert(io.open(path, "w"))
-  file:write(json.encode(bench.rows), "\n")
-  file:close()
-  io.write("wrote ", path, "\n")
+--- Seconds of one turn, by CPU time or by the clock on the wall.
+local function turn(who, wall)
+  if who.peer then return who.peer:time(who.case, wall) end
+  return bench.time(who.body, wall and bench.wall)
+end
+
+--- Contestants that there are: without peers that could not be started.
+local function contestants(case)
+  local list = { { body = case.body, work = case.work } }
+  for _, rival in ipairs(case.rivals or {}) do
+    if rival.body or rival.peer then
+      rival.name = rival.name or rival.peer.name
+      list[#list + 1] = rival
+    end
+  end
+  return list
+end
+
+--- Times our body and all rivals in turns; adds a row of medians. The ratio is to the fastest rival.
+-- case: name, variant, body, work (default 1), unit (of UNITS, default "s"), rounds, wall = true (time that
+-- passes, for more than one thread), note, rivals = { { name, body } or { peer, case }, work }, ... }.
+function bench.compare(case)
+  if not bench.selected(case) then return end
+  local list, unit = contestants(case), case.unit or "s"
+  for round = 0, bench.rounds(case.rounds) do
+    for _, who in ipairs(list) do
+      local seconds = turn(who, case.wall) / (who.work or case.work or 1)
+      who.seconds = who.seconds or {}
+      if round > 0 then who.seconds[round] = seconds end
+    end
+  end
+  local row = { name = case.name, variant = case.variant, unit = unit, note = case.note, rivals = {} }
+  local best
+  for i, who in ipairs(list) do
+    who.median = bench.median(who.seconds)
+    if i > 1 then
+      row.rivals[i - 1] = { name = who.name, value = UNITS[unit](who.median) }
+      if not best or who.median < best.median then best = who end
+    end
+  end
+  row.value = UNITS[unit](list[1].median)
+  if best then
+    row.peer, row.peer_value, row.ratio = best.name, UNITS[unit](best.median), best.median / list[1].median
+  end
+  bench.row(row)
 end
 
 return bench

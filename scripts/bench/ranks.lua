@@ -1,6 +1,7 @@
---- Two ranks on one machine: `mosaic-lua -n 2 scripts/bench/ranks.lua WHAT ROWS`: rows of JSON.
+--- Ranks on one machine: `mosaic-lua -n P scripts/bench/ranks.lua WHAT ROWS [brief]`: rows of JSON.
 -- WHAT: speed (two ranks over one, beside what two processes that share nothing get from this machine),
--- memory (peak of a ring rank), overlap (a ring step on the wire that MOSAIC_PACE describes).
+-- memory (peak of a ring rank), overlap (a ring step on the wire that MOSAIC_PACE describes, two ranks), ring
+-- (the time of a ring, of ROWS rows in all). brief: fewer rounds.
 -- Wall time, the fastest of several, taken in turns: cores may be shared with others.
 package.path = "scripts/bench/?.lua;" .. package.path
 local bench = require "bench"
@@ -9,7 +10,7 @@ local mosaic = require "mosaic"
 
 local HEADS, SIZE = 4, 24
 local comm = mosaic.comm.world()
-local other = 1 - comm.rank
+local brief = arg[3] == "brief"
 
 local function noise(rows) return mosaic.randn { 1, HEADS, rows, SIZE } end
 local function local_attention(x) return mosaic.attention.forward(x.q, x.k, x.v, {}) end
@@ -18,20 +19,23 @@ local function ring(x)
   return mosaic.no_grad(mosaic.attend, x.q, x.k, x.v, { strategy = "ring", comm = comm })
 end
 
+--- The other one of two ranks.
+local function other() return 1 - comm.rank end
+
 --- Seconds until all ranks have done `body`; nil: this rank waits meanwhile, without a core of its own.
 local function time(body)
   local token = mosaic.zeros { 1 }
   comm:barrier()
   local start = bench.wall()
   if body then body() end
-  comm:sendrecv(token, other, other)
+  if comm.size == 2 then comm:sendrecv(token, other(), other()) else comm:barrier() end
   return bench.wall() - start
 end
 
 --- The fastest of some rounds in each of which every one of `bodies` has its turn.
 local function best_of(rounds, bodies)
   local best = {}
-  for round = 0, rounds do
+  for round = 0, brief and 2 or rounds do
     for i, body in ipairs(bodies) do
       local seconds = time(body ~= "wait" and body or nil)
       if round > 0 then best[i] = math.min(best[i] or math.huge, seconds) end
@@ -56,8 +60,11 @@ function what.speed(rows)
     comm.rank == 0 and function() local_attention(whole) end or "wait",
     function() ring(own) end,
   })
-  row { name = "two processes that share nothing over one", value = 2 * alone / both, unit = "x" }
-  row { name = ("ring, two ranks over one, n=%d"):format(rows), value = one / two, unit = "x" }
+  local possible = 2 * alone / both
+  row {
+    name = ("two ranks over one, ring, N = %d"):format(2 * rows), value = one / two, unit = "x",
+    peer = "two processes that share nothing", peer_value = possible, ratio = one / two / possible,
+  }
 end
 
 function what.memory(rows)
@@ -68,8 +75,8 @@ function what.memory(rows)
   local out, lse = ring(own)
   local unit = 8 * rows * HEADS * SIZE * 4
   row {
-    name = ("ring rank's peak memory, p=%d n=%d"):format(comm.size, rows), unit = "x 8 n E b",
-    value = mosaic.memory().peak_bytes / unit, rows = out:size(-2) + lse:size(-1),
+    name = ("most bytes that a ring rank holds, n = %d"):format(rows), variant = "p = " .. comm.size,
+    unit = "x 8 n E b", value = mosaic.memory().peak_bytes / unit, rows = out:size(-2) + lse:size(-1),
   }
 end
 
@@ -83,17 +90,24 @@ function what.overlap(rows)
   local function exchange()
     local requests = {}
     for i, x in ipairs { own.k, own.v } do
-      requests[i] = comm:sendrecv(x, other, other, nil, { tag = i, async = true })
+      requests[i] = comm:sendrecv(x, other(), other(), nil, { tag = i, async = true })
     end
     for _, request in ipairs(requests) do request:wait() end
   end
   local both, wire, whole = best_of(15, { attend_twice, exchange, function() ring(own) end })
-  local step, pace = both / 2, os.getenv "MOSAIC_PACE"
+  local step, gbit = both / 2, (os.getenv "MOSAIC_PACE" or ""):match ":(.*)$"
   row {
-    name = ("ring step at %s, compute %.0f ms, wire %.0f ms"):format(
-      pace and pace .. " us:Gbit/s" or "the link's rate", step * 1e3, wire * 1e3),
-    value = (whole - step) / math.max(step, wire), unit = "x the longer",
+    name = "ring step beside the longer of computing and sending",
+    variant = gbit and "Gbit/s = " .. gbit or "the link's rate", value = (whole - step) * 1e3, unit = "ms",
+    ratio = math.max(step, wire) / (whole - step),
+    rivals = { { name = "computing", value = step * 1e3 }, { name = "sending", value = wire * 1e3 } },
   }
+end
+
+function what.ring(rows)
+  local own = inputs(rows / comm.size)
+  local seconds = best_of(5, { function() ring(own) end })
+  row { name = ("ring, N = %d"):format(rows), variant = "p = " .. comm.size, value = seconds, unit = "s" }
 end
 
 what[arg[1]](tonumber(arg[2]))
