@@ -16,7 +16,20 @@ function Nearby:init(rotation, own)
   local rows = math.max(unpack(rotation.plan.keys:row_counts()))
   self.reads = lend.between(self.comm, own[1], rows)
   local readers = self:readers(rotation.place)
-  self.returned = #readers > 0 and lend.out(self.comm, own, readers, LENT)
+  if #readers == 0 then return end
+  local lent, first, count = {}, self:range(rotation.place)
+  for i, x in ipairs(own) do lent[i] = x:narrow(-2, first, count) end
+  self.returned = lend.out(self.comm, lent, readers, LENT)
+end
+
+--- The rows of owner's block that go round, in whatever lane: the first and how many.
+function Nearby:range(owner)
+  local course, first, count = self.rotation.course, nil, 0
+  for lane in ipairs(course.directions) do
+    local range = course:leg(lane, owner).ranges[1]
+    first, count = first or range[1], count + range[2]
+  end
+  return first, count
 end
 
 --- The places that read owner's block in place: those on its way.
@@ -35,13 +48,12 @@ end
 
 --- These rows { first, count } of owner's block.
 function Nearby:block(owner, range)
-  local block, views = self.borrowed[owner], {}
+  local block, views, first, count = self.borrowed[owner], {}, self:range(owner)
   if not block then
-    local rows = self.rotation.plan.keys:count(owner)
-    block = { lend.borrow(self.comm, self.own, rows, owner, LENT) }
+    block = { lend.borrow(self.comm, self.own, count, owner, LENT) }
     self.borrowed[owner] = block
   end
-  for i, x in ipairs(block[1]) do views[i] = x:narrow(-2, range[1], range[2]) end
+  for i, x in ipairs(block[1]) do views[i] = x:narrow(-2, range[1] - first + 1, range[2]) end
   return views
 end
 

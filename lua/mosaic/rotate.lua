@@ -22,6 +22,7 @@ local partial = require "mosaic.partial"
 local places = require "mosaic.autograd.places"
 local strategy = require "mosaic.strategy"
 local travel = require "mosaic.travel"
+local visibility = require "mosaic.visibility"
 local wire = require "mosaic.wire"
 
 local Q, BIAS = 2, 5 -- their places among the arguments of the Function below
@@ -42,6 +43,7 @@ local function new_rotation(comm, plan, options)
     single = not options.groups,
     plan = plan:with { queries = plan.queries:only(own) },
     own_keys = plan.keys:only(own),
+    sees_own = visibility.any(plan.mask, plan.queries:joined(own), plan.keys:joined(own)),
     course = Course(plan, groups, options.directions),
   }, Rotation)
 end
@@ -114,12 +116,13 @@ function Rotation:forward(q, k, v)
   end
   for step = 0, self.course.size - 1 do
     local arrive = step < self.course.size - 1 and self:pass(blocks, { k, v }, step, sent, nearby)
-    if step == 0 then join({ k, v }, self.own_keys) end
+    if step == 0 and self.sees_own then join({ k, v }, self.own_keys) end
     self:each_lane(step, function(leg, lane)
       if leg.seen[step] then join(blocks[lane], leg.keys) end
     end)
     if arrive then arrive() end
   end
+  if not out then join({ k, v }, self.own_keys) end -- nothing is seen
   travel.wait(sent)
   for _, last in pairs(blocks) do travel.free(last) end
   nearby:close()
@@ -168,6 +171,17 @@ function Rotation:pass_gradient(step, q, blocks, g, handed)
   end)
 end
 
+--- The share of this rank's own keys in their gradients.
+function Rotation:own_share(q, k, v, g)
+  if self.sees_own then
+    return { partial.backward(self.inner, self.inner_comm, q, k, v, self:against(self.own_keys), g) }
+  end
+  local given = g.places or {}
+  if g.places then g.places = { g.dq } end
+  local function zeros(x, place) return place and place:zero_() or x:zeros_like { dtype = g.dq.dtype } end
+  return { zeros(k, given[2]), zeros(v, given[3]) }
+end
+
 --- dk, dv of this rank's keys; adds to g.dq and g.dbias (partial.lua).
 function Rotation:backward(q, k, v, g)
   local sent, handed, blocks, own = {}, { {}, {} }, {}, { k, v } -- handed on, by lane
@@ -175,7 +189,7 @@ function Rotation:backward(q, k, v, g)
   for step = 0, self.course.size - 1 do
     local arrive = step < self.course.size - 1 and self:pass(blocks, own, step, sent, nearby)
     if step == 0 then
-      mine = { partial.backward(self.inner, self.inner_comm, q, k, v, self:against(self.own_keys), g) }
+      mine = self:own_share(q, k, v, g)
     else
       self:pass_gradient(step, q, blocks, g, handed)
     end
@@ -192,6 +206,7 @@ function Rotation:backward(q, k, v, g)
   travel.wait(handed[1])
   travel.wait(handed[2])
   nearby:close()
+  if g.places then partial.clear(g) end -- nothing is seen
   return unpack(mine)
 end
 

@@ -41,7 +41,10 @@ describe("neighbours on a node", function()
   after_each(restore)
 
   for _, size in ipairs { 1, 2, 1000 } do
-    local MASKS = { none = cases.MASKS.none, causal = cases.MASKS.causal, documents = cases.MASKS.documents }
+    local MASKS = {}
+    for _, name in ipairs { "none", "causal", "documents", "window", "prefix" } do
+      MASKS[name] = cases.MASKS[name]
+    end
     for _, strategy in ipairs { "ring", { "ring", directions = 2 },
       { "hierarchical", inter_node_strategy = "ring", intra_node_strategy = "ring" } } do
       local comm
