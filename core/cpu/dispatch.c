@@ -14,12 +14,13 @@
     .ternary = &mosaic_cpu_ternary_##name, .convert = &mosaic_cpu_convert_##name,                  \
     .random = &mosaic_cpu_random_##name, .fold = &mosaic_cpu_fold_##name,                          \
     .normalize = &mosaic_cpu_normalize_##name, .softmax = &mosaic_cpu_softmax_##name,              \
-    .quantize = &mosaic_cpu_quantize_##name, .gemm = &mosaic_cpu_gemm_##name,                      \
+    .quantize = &mosaic_cpu_quantize_##name,                                                       \
     .attention_backward = &mosaic_cpu_attention_backward_##name,                                   \
     .attention_small = &mosaic_cpu_attention_small_##name, .program = &mosaic_cpu_program_##name
 #define TABLE(name)                                                                                \
     {                                                                                              \
-        .isa = #name, .attention = &mosaic_cpu_attention_##name, KERNELS(name)                     \
+        .isa = #name, .gemm = &mosaic_cpu_gemm_##name, .attention = &mosaic_cpu_attention_##name,  \
+        KERNELS(name)                                                                              \
     }
 
 static const mosaic_cpu_kernels tables[] = {
@@ -31,7 +32,10 @@ static const mosaic_cpu_kernels tables[] = {
 #if defined(__x86_64__)
     TABLE(avx2),
     TABLE(avx512),
-    {.isa = "amx", .attention = &mosaic_cpu_attention_amx, KERNELS(avx512)},
+    {.isa = "amx",
+     .gemm = &mosaic_cpu_gemm_amx,
+     .attention = &mosaic_cpu_attention_amx,
+     KERNELS(avx512)},
 #endif
 };
 

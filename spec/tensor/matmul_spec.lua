@@ -65,7 +65,8 @@ describe("matmul", function()
 
   it("multiplies f32 matrices as layers do, with edges of every kind", function()
     for _, size in ipairs { { 64, 16, 32 }, { 67, 400, 37 }, { 131, 33, 49 }, { 97, 20, 100 },
-      { 200, 96, 48 }, { 400, 500, 64 }, { 70, 300, 96 } } do
+      { 200, 96, 48 }, { 400, 500, 64 }, { 70, 300, 96 }, { 97, 96, 192 }, { 83, 100, 100 }, { 99, 600, 70 },
+      { 64, 64, 400 } } do
       local m, k, n = unpack(size)
       local a, w = fill({ m, k }, { dtype = "f32" }), fill({ n, k }, { dtype = "f32", seed = 1 })
       local b = fill({ n }, { dtype = "f32", seed = 2 })
@@ -81,6 +82,107 @@ describe("matmul", function()
       local apart = fill({ m, 2, k }, { dtype = "f32", seed = 4 }):transpose(1, 2)
       close(apart:linear(w)[2], product(apart[2], w:t()), 2e-6)
     end
+  end)
+
+  describe("of f32 matrices as layers have them,", function()
+    local m, k, n = 100, 64, 100
+    local inf, nan = math.huge, 0 / 0
+
+    --- Irregular f32 numbers, each times 2^exponent(i, j).
+    local function scaled(rows, columns, seed, exponent)
+      local values = fill({ rows, columns }, { dtype = "f32", seed = seed }):tolist()
+      for i, row in ipairs(values) do
+        for j, x in ipairs(row) do row[j] = x * 2 ^ exponent(i, j) end
+      end
+      return mosaic.tensor(values, { dtype = "f32" })
+    end
+
+    --- All ways in which the product's operands may lie; each is given to check.
+    local function products(a, w, check)
+      check(a:matmul(w:t()))
+      check(a:matmul(w:t():contiguous()))
+      check(a:t():contiguous():t():matmul(w:t()))
+      check(a:t():contiguous():t():matmul(w:t():contiguous()))
+      check(a:linear_backward(w:t():contiguous(), mosaic.zeros { m, n, dtype = "f32" }))
+    end
+
+    --- As close to sums of doubles as k multiply-adds, one after the other, must be.
+    local function as_close_as_sums(c, a, w)
+      c, a, w = c:tolist(), a:tolist(), w:tolist()
+      for i = 1, m do
+        for j = 1, n do
+          local sum, size = 0, 0
+          for p = 1, k do
+            local x = a[i][p] * w[j][p]
+            sum, size = sum + x, size + math.abs(x)
+          end
+          local room = k * (2 ^ -24 * size + 2 ^ -149)
+          if not (math.abs(c[i][j] - sum) <= room) then
+            error(("element %d,%d is %g, expected %g within %g"):format(i, j, c[i][j], sum, room))
+          end
+        end
+      end
+    end
+
+    it("is as exact at the ends of the range as in its middle, and where both are in one row", function()
+      local ends = { -148, -135, -126, -100, -60, 0, 40, 90, 110 }
+      local columns = { -30, -12, 0, 9 }
+      local function of_column(j) return columns[j % #columns + 1] end
+      local a = scaled(m, k, 0, function(i) return ends[i % #ends + 1] end)
+      local mixed = scaled(m, k, 1, function(i, p) return ends[(i + 7 * p) % #ends + 1] end)
+      local w = scaled(n, k, 2, of_column)
+      local small = scaled(n, k, 3, function(j, p) return -147 + (j + p) % 30 end)
+      products(a, w, function(c) as_close_as_sums(c, a, w) end)
+      products(mixed, w, function(c) as_close_as_sums(c, mixed, w) end)
+      products(a, small, function(c) as_close_as_sums(c, a, small) end)
+      products(small, a, function(c) as_close_as_sums(c, small, a) end)
+    end)
+
+    it("keeps all bits of a single term but the last two", function()
+      local term = scaled(m, k, 0, function(i, p) return p == i % k + 1 and 0 or -inf end)
+      local w = fill({ n, k }, { dtype = "f32", seed = 1 })
+      local want, x, y = {}, term:tolist(), w:tolist()
+      for i = 1, m do
+        want[i] = {}
+        for j = 1, n do want[i][j] = x[i][i % k + 1] * y[j][i % k + 1] end
+      end
+      products(term, w, function(c)
+        c = c:tolist()
+        for i = 1, m do
+          for j = 1, n do close(c[i][j] / want[i][j], 1, 2 ^ -22) end
+        end
+      end)
+    end)
+
+    it("overflows no sooner than f32 does, and passes infinities and NaN on, in their rows alone", function()
+      local w = fill({ n, k }, { dtype = "f32", seed = 1 }):tolist()
+      for j = 1, n do w[j][1], w[j][2] = 0.5, 0.25 end
+      w[7][1], w[8][1], w[9][1] = 4, 0, -0.5
+      local plain_rows = fill({ m, k }, { dtype = "f32" })
+      local a = plain_rows:tolist()
+      -- What a row begins with, 0 from there on; and some of its results.
+      local rows = {
+        [3] = { { 2 ^ 127 }, { [1] = 2 ^ 126, [7] = inf, [8] = 0, [9] = -2 ^ 126 } },
+        [20] = { { inf }, { [1] = inf, [7] = inf, [8] = nan, [9] = -inf } },
+        [50] = { { inf, -inf }, { [1] = nan, [7] = nan, [8] = nan, [9] = -inf } },
+        [51] = { { nan }, { [1] = nan, [7] = nan, [8] = nan, [9] = nan } },
+        [99] = { { -2 ^ 127 }, { [1] = -2 ^ 126, [7] = -inf, [8] = 0, [9] = 2 ^ 126 } },
+      }
+      for i, row in pairs(rows) do
+        for p = 1, k do a[i][p] = row[1][p] or 0 end
+      end
+      local x, weights = mosaic.tensor(a, { dtype = "f32" }), mosaic.tensor(w, { dtype = "f32" })
+      local quiet = plain_rows:matmul(weights:t())
+      products(x, weights, function(c)
+        for i, row in pairs(rows) do
+          for j, value in pairs(row[2]) do close(c[i][j]:item(), value, 0) end
+        end
+      end)
+      local loud = x:matmul(weights:t())
+      for i = 1, m do
+        if not rows[i] then assert.same(quiet[i]:flat(), loud[i]:flat()) end
+      end
+    end)
   end)
 
   it("applies a GELU to what linear gives", function()
@@ -129,7 +231,9 @@ describe("matmul", function()
       local tall = fill({ 1100, 40 }, { dtype = "f32" })
       local stack = fill({ 6, 70, 70 }, { dtype = "f32" })
       return { tall:matmul(tall:t():slice(2, 1, 90)), tall:t():matmul(tall), stack:matmul(stack),
-        fill({ 5, 9000 }, { dtype = "f32" }):matmul(fill({ 9000, 7 }, { dtype = "f32" })) }
+        fill({ 5, 9000 }, { dtype = "f32" }):matmul(fill({ 9000, 7 }, { dtype = "f32" })),
+        fill({ 1100, 96 }, { dtype = "f32" }):linear(fill({ 100, 96 }, { dtype = "f32" })),
+        fill({ 5000, 96 }, { dtype = "f32" }):t():matmul(fill({ 5000, 100 }, { dtype = "f32" })) }
     end
     C.mosaic_set_threads(1)
     local alone = results()

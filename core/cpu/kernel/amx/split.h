@@ -1,0 +1,164 @@
+/* split.h - operands of products as tiles of bf16 parts.
+ *
+ * An f32 number is the exact sum of three bf16 numbers, its parts. Parts of STEP numbers of SIDE
+ * rows of a, or of SIDE columns of b, are a face: PARTS tiles, whose rows hold pairs of terms, p in
+ * the low halves and p + SIDE in the high ones.
+ *
+ * Numbers are multiplied by POWER before, so that no part of any of them is subnormal, which tiles
+ * take as 0. */
+#ifndef MOSAIC_CPU_AMX_SPLIT_H
+#define MOSAIC_CPU_AMX_SPLIT_H
+#include "../../vec.h"
+
+enum {
+    SIDE = 16,           /* rows of a tile; its columns in words */
+    STEP = 2 * SIDE,     /* terms of a sum that one instruction adds up */
+    PARTS = 3,           /* of a number */
+    TILE = 1024,         /* bytes */
+    FACE = PARTS * TILE, /* bytes */
+    UNIT = 2,            /* rows of a face's tiles that are split at a time */
+    LINE = 64,           /* bytes */
+};
+
+#define POWER 0x1p24f
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
+
+VEC_INLINE __m512i rounded(vec x)
+{
+    return _mm512_add_epi32((__m512i)x, _mm512_set1_epi32(0x8000));
+}
+
+/* x - the number that is the high half of part */
+VEC_INLINE vec without(vec x, __m512i part)
+{
+    return x - (vec)_mm512_and_si512(part, _mm512_set1_epi32((int)0xffff0000));
+}
+
+/* Pairs: the high halves of a, and of b above them. */
+VEC_INLINE void store_pairs(char *to, __m512i a, __m512i b)
+{
+    __m512i low = _mm512_srli_epi32(a, 16);
+    _mm512_store_si512((void *)to, _mm512_mask_blend_epi16(0xaaaaaaaa, low, b));
+}
+
+/* One row of each of a face's tiles. The last part is exact as it is; rounded, some NaNs would
+ * become 0. */
+VEC_INLINE void split_pairs(char *to, vec a, vec b)
+{
+    a *= vec_set(POWER), b *= vec_set(POWER);
+    for (int part = 0; part < PARTS - 1; part++, to += TILE) {
+        __m512i x = rounded(a), y = rounded(b);
+        store_pairs(to, x, y);
+        a = without(a, x), b = without(b, y);
+    }
+    store_pairs(to, (__m512i)a, (__m512i)b);
+}
+
+VEC_INLINE void transpose(vec *x)
+{
+    vec y[SIDE];
+    for (int i = 0; i < SIDE; i += 2) {
+        y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+    }
+    for (int i = 0; i < SIDE; i += 4)
+        for (int j = 0; j < 2; j++) {
+            __m512d low = (__m512d)y[i + j], high = (__m512d)y[i + 2 + j];
+            x[i + 2 * j] = (vec)_mm512_unpacklo_pd(low, high);
+            x[i + 2 * j + 1] = (vec)_mm512_unpackhi_pd(low, high);
+        }
+    for (int i = 0; i < SIDE; i += 8)
+        for (int j = 0; j < 4; j++) {
+            y[i + j] = _mm512_shuffle_f32x4(x[i + j], x[i + 4 + j], 0x88);
+            y[i + 4 + j] = _mm512_shuffle_f32x4(x[i + j], x[i + 4 + j], 0xdd);
+        }
+    for (int j = 0; j < 8; j++) {
+        x[j] = _mm512_shuffle_f32x4(y[j], y[8 + j], 0x88);
+        x[8 + j] = _mm512_shuffle_f32x4(y[j], y[8 + j], 0xdd);
+    }
+}
+
+/* Some rows of a, or columns of b, called lines here, and some terms of the sums: term p of line i
+ * lies at data[i * line + p * term], and one of the steps is 1. */
+typedef struct {
+    const float *data;
+    int64_t line, term, lines, depth;
+    int64_t ahead; /* what is that many floats further will be needed soon */
+    bool across;   /* rows of tiles are terms, columns are lines: b */
+} operand;
+
+/* An operand becoming faces (lines/SIDE, depth/STEP), of which i and p are next. */
+typedef struct {
+    operand from;
+    char *to;
+    int64_t i, p, row;     /* row: of the face's tiles */
+    const float *at;       /* the first floats for that row */
+    int64_t step, partner; /* from one row to the next; from the low halves of pairs to the high */
+    float room[SIDE * STEP] __attribute__((aligned(LINE)));
+} splitter;
+
+/* to (SIDE,SIDE), `wide` floats a row <- lines from i, terms from p on; 0 beyond the operand. */
+static void gather(float *to, int64_t wide, const operand *o, int64_t i, int64_t p)
+{
+    const float *from = o->data + i * o->line + p * o->term;
+    bool along = o->term == 1;
+    int64_t lines = smaller(SIDE, o->lines - i), terms = smaller(SIDE, o->depth - p);
+    int64_t rows = along ? lines : terms, count = along ? terms : lines;
+    int64_t step = along ? o->line : o->term;
+    vec x[SIDE];
+    for (int64_t r = 0; r < SIDE; r++) {
+        __builtin_prefetch(from + o->ahead + r * step);
+        x[r] = r < rows && count > 0 ? vec_read(from + r * step, count) : vec_set(0);
+    }
+    if (along == o->across) transpose(x);
+    for (int64_t r = 0; r < SIDE; r++) vec_store(to + r * wide, x[r]);
+}
+
+/* Where a face's floats are: where they came from, if they lie there as tiles want them. */
+static void open_face(splitter *s)
+{
+    const operand *o = &s->from;
+    bool whole = s->i + SIDE <= o->lines && s->p + STEP <= o->depth;
+    if (whole && (o->across ? o->line : o->term) == 1) {
+        s->at = o->data + s->i * o->line + s->p * o->term;
+        s->step = o->across ? o->term : o->line;
+        s->partner = SIDE * o->term;
+        return;
+    }
+    s->at = s->room;
+    s->step = o->across ? SIDE : STEP;
+    s->partner = o->across ? SIDE * SIDE : SIDE;
+    gather(s->room, s->step, o, s->i, s->p);
+    gather(s->room + s->partner, s->step, o, s->i, s->p + SIDE);
+}
+
+static void split(splitter *s, operand from, char *to)
+{
+    s->from = from, s->to = to;
+    s->i = s->p = s->row = 0;
+}
+
+static bool splits(const splitter *s) { return s->i < s->from.lines; }
+
+static int64_t units_of(const splitter *s)
+{
+    return SIDE / UNIT * pieces(s->from.lines, SIDE) * pieces(s->from.depth, STEP);
+}
+
+static void split_some(splitter *s)
+{
+    if (s->row == 0) open_face(s);
+    for (int r = 0; r < UNIT; r++, s->at += s->step, s->to += LINE) {
+        __builtin_prefetch(s->at + s->from.ahead);
+        __builtin_prefetch(s->at + s->from.ahead + s->partner);
+        split_pairs(s->to, _mm512_loadu_ps(s->at), _mm512_loadu_ps(s->at + s->partner));
+    }
+    s->row += UNIT;
+    if (s->row < SIDE) return;
+    s->row = 0, s->to += FACE - TILE, s->p += STEP;
+    if (s->p >= s->from.depth) s->p = 0, s->i += SIDE;
+}
+
+#endif
