@@ -284,7 +284,7 @@ test-cuda-emulated:
 	  $(SANITIZED)/mosaic-lua scripts/run-specs.lua --sanitize --cuda
 
 test-aarch64:
-	$(Q)scripts/test-aarch64
+	+$(Q)scripts/test-aarch64
 
 # OpenBLAS knows its CPU best: some shells export a choice that halves its speed.
 unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
