@@ -1,8 +1,10 @@
---- Rings of MPI ranks, one thread each, beside what the machine's cores allow and paced wires (../ranks.lua).
+--- Rings of MPI ranks, one thread each, beside what the machine's cores allow and paced wires (../ranks.lua):
+-- `scripts/bench/run ranks memory` has some of them.
 local bench = require "bench"
 
 return function(place)
   local function run(count, what, rows, environment)
+    if not bench.selected { name = what } then return end
     bench.rows_of(("%s %s/mosaic-lua -n %d scripts/bench/ranks.lua %s %d %s"):format(environment or "env",
       place.build, count, what, rows, bench.brief and "brief" or ""))
   end
