@@ -167,6 +167,7 @@ local function zeros_like(t)
 end
 
 local sdpa = Function("sdpa", {
+  pure = true,
   forward = function(ctx, q, k, v, _, options)
     ctx.options = options
     local out, lse = attention.forward(q, k, v, options)
@@ -181,7 +182,9 @@ local sdpa = Function("sdpa", {
     dout = dout or zeros_like(ctx.out)
     local delta = attention.delta(dout, ctx.out, dlse)
     ctx.options.bias_gradient, ctx.options.places = ctx.needs[4], places(ctx.node, 1, 3, ctx.out.dtype)
-    return attention.backward(dout, ctx.lse, delta, ctx.q, ctx.k, ctx.v, ctx.options)
+    local dq, dk, dv, dbias = attention.backward(dout, ctx.lse, delta, ctx.q, ctx.k, ctx.v, ctx.options)
+    delta:free()
+    return dq, dk, dv, dbias
   end,
 })
 

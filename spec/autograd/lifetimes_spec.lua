@@ -1,5 +1,6 @@
 --- Who keeps what alive: tensors are freed in a sweep after the collector has been round, not one by one.
 local mosaic = require "mosaic"
+local close = require "spec.support.close"
 local fails = require "spec.support.fails"
 
 local function leaf(values)
@@ -150,6 +151,72 @@ describe("the walk back", function()
     assert.same({ 10 }, x.grad:tolist())
     assert.same({ 1 }, g:tolist())
     for i = 1, 4 do assert.same({ 5 - i }, seen[i]:tolist()) end
+  end)
+end)
+
+describe("what the walk back frees", function()
+  local MIB = 2 ^ 20
+
+  it("is gradients as soon as they are read: two at a time, and the leaf's own", function()
+    local x = mosaic.ones({ MIB / 4 }, { requires_grad = true })
+    local y, root = x, mosaic.ones { MIB / 4 }
+    for _ = 1, 16 do y = y:tanh() end
+    mosaic.collect()
+    local before = mosaic.memory().live_bytes
+    mosaic.reset_peak_memory()
+    y:backward(root)
+    assert.is_true(mosaic.memory().peak_bytes - before <= 3 * MIB)
+    assert.equal(MIB / 4, root:sum():item())
+  end)
+
+  it("is not what rules hand on, nor what the caller has", function()
+    local a, b = mosaic.ones({ 2, 3 }, { requires_grad = true }), mosaic.ones({ 3 }, { requires_grad = true })
+    local root = mosaic.ones { 2, 3 }
+    local sum = a + b
+    local y = sum:view(6) * 3 + (sum + a):view(6) + sum:view(6)
+    y:view(2, 3):backward(root, { retain_graph = true })
+    for round = 1, 2 do
+      close(a.grad, { { 6 * round, 6 * round, 6 * round }, { 6 * round, 6 * round, 6 * round } })
+      close(b.grad, { 10 * round, 10 * round, 10 * round })
+      if round == 1 then y:view(2, 3):backward(root) end
+    end
+    a.grad:add_(1)
+    close(b.grad, { 20, 20, 20 })
+    assert.equal(6, root:sum():item())
+  end)
+
+  it("is what only backward has, too; at once where there is none", function()
+    local x, w = mosaic.ones { 1024, 64 }, mosaic.ones({ 1024, 64 }, { requires_grad = true })
+    mosaic.collect()
+    local before = mosaic.memory().live_bytes
+    local out = x:linear_gelu(w) -- 4 MiB, and as much between the two
+    assert.equal(8 * MIB, mosaic.memory().live_bytes - before)
+    out:backward(out:ones_like())
+    assert.is_true(mosaic.memory().live_bytes - before <= 8.6 * MIB) -- out, where it started, w.grad
+    out:free()
+    before = mosaic.memory().live_bytes
+    mosaic.no_grad(x.linear_gelu, x, w)
+    assert.equal(4 * MIB, mosaic.memory().live_bytes - before)
+  end)
+
+  it("is what a Function that is pure gives and gets, of others nothing", function()
+    local seen = {}
+    local function doubling(pure)
+      return mosaic.autograd.Function("double", {
+        pure = pure,
+        forward = function(_, x) return x * 2 end,
+        backward = function(_, g)
+          seen[#seen + 1] = g
+          return g * 2
+        end,
+      })
+    end
+    local x = mosaic.ones({ 3 }, { requires_grad = true })
+    doubling(false)(doubling(false)(x):square()):sum():backward()
+    for i = 1, 2 do assert.equal(3, #seen[i]:flat()) end
+    doubling(true)(doubling(true)(x):square()):sum():backward()
+    for i = 3, 4 do assert.is_false(pcall(seen[i].flat, seen[i])) end
+    close(x.grad, { 32, 32, 32 })
   end)
 end)
 

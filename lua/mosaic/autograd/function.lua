@@ -7,16 +7,20 @@
 --   local y = double(x)
 --
 -- forward(ctx, ...) runs unrecorded and returns one or more tensors. ctx:save("name", tensor) keeps
--- a tensor as ctx.name for backward and refuses backward if it was changed meanwhile; anything else
--- is stored in ctx directly. ctx.needs[i] tells whether argument i wants a gradient.
+-- a tensor as ctx.name for backward and refuses backward if it was changed meanwhile; ctx:keep("name",
+-- tensor) is for one that nobody else has; anything else is stored in ctx directly. ctx.needs[i] tells
+-- whether argument i wants a gradient.
 -- backward(ctx, g1, g2, ...) gets the gradient of each result (nil where none arrived) and returns
 -- one gradient per argument (nil: none).
 -- `adds = i`: where argument i has a gradient already, it is ctx.arrived, and what backward returns for i is
 -- that sum with its own share added.
+-- `pure = true`: backward keeps none of the gradients that it gets, and returns tensors that nobody else has,
+-- each once: the tape frees them when they have been read.
 -- `collective = true`: every rank must take part in backward, so the call is recorded whenever the
 -- tape runs, whether or not this rank's arguments want a gradient.
 local check = require "mosaic.check"
 local state = require "mosaic.state"
+local edges = require "mosaic.autograd.edge"
 local tape = require "mosaic.autograd.tape"
 local Tensor = require "mosaic.tensor"
 
@@ -28,14 +32,21 @@ function Context:save(name, tensor)
   self[name] = tensor
 end
 
+--- The same of tensors that nobody else has: they are freed when backward is over.
+function Context:keep(name, tensor)
+  local kept = self.node.kept or {}
+  self.node.kept, self[name] = kept, tensor
+  kept[#kept + 1] = tensor
+end
+
 local function edges_of(...)
-  local edges, any = {}, false
+  local list, any = {}, false
   for i = 1, select("#", ...) do
     local value = select(i, ...)
-    edges[i] = Tensor.is(value) and value.edge or false
-    any = any or edges[i]
+    list[i] = Tensor.is(value) and value.edge or false
+    any = any or list[i]
   end
-  return edges, any
+  return list, any
 end
 
 --- The gradients of a node's results, nil where none arrived, and how many results there are.
@@ -57,9 +68,9 @@ local function rule_of(definition)
     local gradients = { definition.backward(context, unpack(outputs, 1, count)) }
     for i, edge in ipairs(inputs) do
       if edge and i == adds and arrived then
-        edge.grad, edge.own = gradients[i], true
+        edges.replace(edge, gradients[i])
       elseif edge and gradients[i] then
-        tape.deposit(edge, gradients[i])
+        edges.deposit(edge, gradients[i], definition.pure)
       end
     end
   end
@@ -75,18 +86,21 @@ end
 
 return function(name, definition)
   check.kind("Function", "the name", name, "string")
-  check.options("Function", definition, { "forward", "backward", "collective", "adds" })
+  check.options("Function", definition, { "forward", "backward", "collective", "adds", "pure" })
   check.callable("Function", "forward", definition.forward)
   check.callable("Function", "backward", definition.backward)
   local rule = rule_of(definition)
   return function(...)
-    local edges, any = edges_of(...)
+    local wanted, any = edges_of(...)
     local recorded = state.current.recording and (any or definition.collective)
-    local node = tape.new_node(name, rule, edges)
+    local node = tape.new_node(name, rule, wanted, definition.pure)
     local context = setmetatable({ node = node, needs = {} }, Context)
-    for i, edge in ipairs(edges) do context.needs[i] = recorded and edge ~= false end
+    for i, edge in ipairs(wanted) do context.needs[i] = recorded and edge ~= false end
     local results = { tape.no_grad(definition.forward, context, ...) }
-    if not recorded then return unpack(results) end
+    if not recorded then
+      tape.drop(node)
+      return unpack(results)
+    end
     node.context, node.collective = context, definition.collective or false
     attach(node, results)
     return unpack(results)

@@ -1,5 +1,6 @@
 --- cat and split: each is the other's derivative. Recorded by hand: thousands of parts are too many for
 -- the arguments of a Function.
+local edges = require "mosaic.autograd.edge"
 local tape = require "mosaic.autograd.tape"
 local Tensor = require "mosaic.tensor"
 local join = require "mosaic.tensor.join"
@@ -10,14 +11,14 @@ local cat, split = join.cat, Tensor.split
 local function cat_rule(node)
   local pieces = split(node.grad, node.context.sizes, node.context.axis)
   for i, edge in ipairs(node.inputs) do
-    if edge then tape.deposit(edge, pieces[i]) end
+    if edge then edges.deposit(edge, pieces[i], true) end
   end
 end
 
 local function record_cat(out, list, axis)
-  local edges, sizes = {}, {}
-  for i, part in ipairs(list) do edges[i], sizes[i] = part.edge or false, part:size(axis) end
-  local node = tape.new_node("cat", cat_rule, edges)
+  local inputs, sizes = {}, {}
+  for i, part in ipairs(list) do inputs[i], sizes[i] = part.edge or false, part:size(axis) end
+  local node = tape.new_node("cat", cat_rule, inputs, true)
   node.context = { sizes = sizes, axis = axis }
   tape.attach(node, out)
   return out
@@ -43,12 +44,13 @@ local function split_rule(node)
   for i, part in ipairs(parts) do
     local gradient = node.outputs[i].grad
     if not gradient then part:fill_(0) elseif gradient ~= part then part:copy_(gradient) end
+    if gradient ~= part then part:free() end
   end
-  tape.deposit(node.inputs[1], whole)
+  edges.deposit(node.inputs[1], whole, true)
 end
 
 local function record_split(views, x, axis)
-  local node, sizes = tape.new_node("split", split_rule, { x.edge }), {}
+  local node, sizes = tape.new_node("split", split_rule, { x.edge }, true), {}
   for i, view in ipairs(views) do sizes[i] = view:size(axis) end
   local whole = { shape = x.shape, order = x:memory_order(), dtype = x.dtype, device = x.device }
   node.context = { sizes = sizes, axis = axis, whole = whole }

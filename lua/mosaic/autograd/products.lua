@@ -9,6 +9,17 @@ local function rows_of(t)
   return t.ndim == 1 and t:unsqueeze(1) or t:flatten(1, -2)
 end
 
+--- a^T b over all rows: (..., m), (..., n) -> (m, n). The views go at once: they would keep a and b alive.
+local function over_rows(a, b)
+  local views = { rows_of(a), rows_of(b) }
+  views[3] = views[1]:t()
+  local product = views[3]:matmul(views[2])
+  for _, view in ipairs(views) do
+    if view ~= a and view ~= b then view:free() end
+  end
+  return product
+end
+
 --- The gradient with the axes that vectors do not have in it: (..., m, n).
 local function as_matrices(g, a_ndim, b_ndim)
   if b_ndim == 1 then g = g:unsqueeze(-1) end
@@ -25,7 +36,7 @@ local function matmul_right(g, n)
   local a, vector = n[1], #input.shape(n, 2) == 1
   g = as_matrices(g, a.ndim, #input.shape(n, 2))
   if #input.shape(n, 2) <= 2 then
-    g = rows_of(a):t():matmul(rows_of(g))
+    g = over_rows(a, g)
   else
     g = (a.ndim == 1 and a:unsqueeze(2) or a:t()):matmul(g)
   end
@@ -36,7 +47,7 @@ return {
   matmul = { save = { 1, 2 }, matmul_left, matmul_right },
   linear = { save = { 1, 2 }, adds = 1,
     function(g, n, sum) return g:linear_backward(n[2], sum) end,
-    function(g, n) return rows_of(g):t():matmul(rows_of(n[1])) end,
+    function(g, n) return over_rows(g, n[1]) end,
     function(g) return g end, -- the tape sums it over the rows
   },
 }

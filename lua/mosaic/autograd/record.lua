@@ -12,13 +12,14 @@
 --   result had been written, as far as they are saved.
 local C = require "mosaic.ffi"
 local state = require "mosaic.state"
+local edges = require "mosaic.autograd.edge"
 local input = require "mosaic.autograd.input"
 local tape = require "mosaic.autograd.tape"
 local Tensor = require "mosaic.tensor"
 
 local getmetatable, tonumber = getmetatable, tonumber
-local kind_of, next_number = tape.kind_of, tape.next_number
-local deposit, check_saved = tape.deposit, tape.check_saved
+local next_number, check_saved = tape.next_number, tape.check_saved
+local kind_of, deposit, replace, clear = edges.kind_of, edges.deposit, edges.replace, edges.clear
 
 local EDGE, WRITES, OUT = input.EDGE, 9, 13
 
@@ -44,7 +45,7 @@ local function record(row, out, a, b, c, d, e, ea, eb, ec, ed)
     row[1] and ea, row[2] and eb, row[3] and ec, row[4] and ed,
     writes_of(a, saves[1]), writes_of(b, saves[2]), writes_of(c, saves[3]), writes_of(out, saves.out),
     row = row, sequence = next_number(), state = false, out = saves.out and out or false,
-    kind = kind_of(out, ea), grad = false, own = false, node = false,
+    kind = kind_of(out, ea), grad = false, own = false, fresh = false, node = false,
   }
   out.edge = node
 end
@@ -62,13 +63,16 @@ local function prepare(node, line, i)
   if writes then check_saved(node, node[i], writes) end
 end
 
+--- The gradient of argument i. A rule may hand on g itself: then it is not the node's any more.
 local function differentiate(node, row, g, i)
   local edge = node[EDGE + i]
   if not edge then return end
   if row.adds == i and edge.grad then
-    edge.grad, edge.own = row[i](g, node, edge.grad), true
+    replace(edge, row[i](g, node, edge.grad))
   else
-    deposit(edge, row[i](g, node))
+    local gradient = row[i](g, node)
+    deposit(edge, gradient, gradient ~= g)
+    if edge.grad == g then node.fresh = false end
   end
 end
 
@@ -87,7 +91,8 @@ local function run(node, line, keep)
     if more then differentiate(node, row, g, 3) end
     if more then differentiate(node, row, g, 4) end
   end
-  node.grad, node.own, node.state = false, false, not keep and "spent"
+  clear(node, true)
+  node.state = not keep and "spent"
   if not keep then drop(node) end
 end
 

@@ -11,6 +11,7 @@ local bit = require "bit"
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local state = require "mosaic.state"
+local edges = require "mosaic.autograd.edge"
 local tape = require "mosaic.autograd.tape"
 local create = require "mosaic.tensor.create"
 local Tensor = require "mosaic.tensor"
@@ -28,7 +29,7 @@ end
 local function rule(node)
   local input, call = node.inputs[1], node.context
   local gradient = call.backward(call, node.grad or zeros_of(node.kind))
-  if input and gradient then tape.deposit(input, gradient) end
+  if input and gradient then edges.deposit(input, gradient) end
 end
 
 --- Makes `out` part of the graph when this rank's or an arrived mark asks for it. The node keeps the
