@@ -4,8 +4,8 @@
 --            place = function | nil: see edges.place }
 --   kind = { shape, dtype, device, ... } of the tensor, shared by edges that agree in it
 --   own: grad is a sum that nobody else has, so that more is added to it in place
---   fresh: nobody else has grad, the Lua object (others may show the same numbers), so that it is freed as soon
---   as it has been read: the next gradient is then written to memory that a cache still holds
+--   fresh: nobody else has grad, the Lua object (others may show the same numbers): it is freed as soon
+--   as it has been read, so that the next gradient is written to memory that a cache still holds
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 
