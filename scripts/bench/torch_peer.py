@@ -22,17 +22,18 @@ def on_threads(threads, body):
     return run
 
 
-def operands(size, n, dtype=torch.float32, requires_grad=False):
-    return [torch.randn(1, 1, n, size, dtype=dtype, requires_grad=requires_grad) for _ in range(3)]
+def operands(size, n, dtype="f32", requires_grad=False):
+    kind = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
+    return [torch.randn(1, 1, n, size, dtype=kind, requires_grad=requires_grad) for _ in range(3)]
 
 
 def forward(size, n, dtype="f32"):
-    q, k, v = operands(size, n, torch.bfloat16 if dtype == "bf16" else torch.float32)
+    q, k, v = operands(size, n, dtype)
     return lambda: F.scaled_dot_product_attention(q, k, v)
 
 
-def backward(size, n):
-    leaves = operands(size, n, requires_grad=True)
+def backward(size, n, dtype="f32"):
+    leaves = operands(size, n, dtype, requires_grad=True)
     out = F.scaled_dot_product_attention(*leaves)
     dout = torch.randn_like(out)
     return lambda: torch.autograd.grad(out, leaves, dout, retain_graph=True)

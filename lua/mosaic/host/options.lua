@@ -3,8 +3,6 @@
 --   plan = { steps = { {"e", chunk}, {"l", name}, ... }, script = path or nil, first = index of the script,
 --            ranks = P, virtual = P, interactive =, version =, help =,
 --            device = name or nil, trace = path or nil, rest = arguments without -n P }
-local nearest = require "mosaic.nearest"
-
 local options = {}
 
 local MOST_RANKS = 65536
@@ -89,7 +87,7 @@ local function split(word)
 end
 
 local function unknown(word)
-  local near = nearest(word, names())
+  local near = require "mosaic.nearest"(word, names())
   return ("unknown option '%s'%s"):format(word, near and (", did you mean '%s'?"):format(near) or "")
 end
 
