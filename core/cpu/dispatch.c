@@ -15,12 +15,11 @@
     .random = &mosaic_cpu_random_##name, .fold = &mosaic_cpu_fold_##name,                          \
     .normalize = &mosaic_cpu_normalize_##name, .softmax = &mosaic_cpu_softmax_##name,              \
     .quantize = &mosaic_cpu_quantize_##name,                                                       \
-    .attention_backward = &mosaic_cpu_attention_backward_##name,                                   \
     .attention_small = &mosaic_cpu_attention_small_##name, .program = &mosaic_cpu_program_##name
 #define TABLE(name)                                                                                \
     {                                                                                              \
         .isa = #name, .gemm = &mosaic_cpu_gemm_##name, .attention = &mosaic_cpu_attention_##name,  \
-        KERNELS(name)                                                                              \
+        .attention_backward = &mosaic_cpu_attention_backward_##name, KERNELS(name)                 \
     }
 
 static const mosaic_cpu_kernels tables[] = {
@@ -35,6 +34,7 @@ static const mosaic_cpu_kernels tables[] = {
     {.isa = "amx",
      .gemm = &mosaic_cpu_gemm_amx,
      .attention = &mosaic_cpu_attention_amx,
+     .attention_backward = &mosaic_cpu_attention_backward_amx,
      KERNELS(avx512)},
 #endif
 };

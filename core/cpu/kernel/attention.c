@@ -5,7 +5,7 @@
 #include "attention_fetch.h"
 #include "attention_mask.h"
 
-enum { BLOCK = SEEN }; /* keys: K, V and scores of a block stay in the caches */
+enum { BLOCK = SEEN, LEAD = 0 }; /* keys: K, V and scores of a block stay in the caches */
 
 static int64_t queries_bytes(const mosaic_attention_unit *u) { return u->d * TILE * 4; }
 static int64_t keys_bytes(const mosaic_attention_unit *u) { return BLOCK * u->d * 4; }
@@ -19,21 +19,19 @@ static int64_t products_bytes(const mosaic_attention_unit *u)
     return 0;
 }
 
-static bool pack_queries(float *to, int64_t width, const mosaic_attention_unit *u, int64_t first,
+static void pack_queries(float *to, int64_t width, const mosaic_attention_unit *u, int64_t first,
                          int64_t rows, void *room)
 {
     (void)room;
     pack_lanes(to, width, u, &u->q, first, rows, scaling_of(u->scale).power);
-    return true;
 }
 
-static bool pack_block(float *k, float *v, const mosaic_attention_unit *u, int64_t from,
+static void pack_block(float *k, float *v, const mosaic_attention_unit *u, int64_t from,
                        int64_t keys, void *room)
 {
     (void)room;
     pack_keys(k, u, &u->k, from, keys);
     pack_channels(v, BLOCK, u, &u->v, from, keys);
-    return true;
 }
 
 /* scores (keys, width) = K q + mask for keys from number `key` of the block on; raises top to the

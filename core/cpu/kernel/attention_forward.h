@@ -7,8 +7,8 @@
  *
  *   queries_bytes, keys_bytes, values_bytes (u)   room for a tile's queries, a block's keys, values
  *   products_bytes (u)                            room for what products need beside
- *   pack_queries, pack_block                      false: these products cannot take such numbers
- *   make_scores, add_values */
+ *   LEAD                                          rows before the scores that products may write
+ *   pack_queries, pack_block, make_scores, add_values */
 #ifndef MOSAIC_CPU_ATTENTION_FORWARD_H
 #define MOSAIC_CPU_ATTENTION_FORWARD_H
 
@@ -44,7 +44,7 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t t
     w.k = take(scratch, keys_bytes(u), 1);
     w.v = take(scratch, values_bytes(u), 1);
     w.room = take(scratch, products_bytes(u), 1);
-    w.scores = take(scratch, BLOCK * TILE, 4);
+    w.scores = (float *)take(scratch, (LEAD + BLOCK) * TILE, 4) + LEAD * TILE;
     w.mask = take(scratch, BLOCK * TILE, 4);
     w.seen = take(scratch, TILE * SEEN, 1);
     w.registers = take(scratch, mosaic_attention_registers(u), 8);
@@ -69,7 +69,7 @@ static int64_t scratch_bytes(const mosaic_attention_unit *u, int64_t rows)
     return (int64_t)(uintptr_t)end;
 }
 
-static bool open_tile(const mosaic_attention_unit *u, const workspace *w, tile *t)
+static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *t)
 {
     int64_t width = t->vectors * VEC_LANES;
     t->limits = limits_of(u, t->first, t->rows);
@@ -78,7 +78,7 @@ static bool open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
         t->top[i] = -FLT_MAX; /* finite, so that -infinity less it is -infinity */
         t->sum[i] = 0;
     }
-    return pack_queries(t->q, width, u, t->first, t->rows, w->room);
+    pack_queries(t->q, width, u, t->first, t->rows, w->room);
 }
 
 /* scores <- 2^((score - top) base); adds them up. The largest weight is 1, so that the only key of
@@ -146,7 +146,7 @@ static void attend(const mosaic_attention_unit *u, const workspace *w, tile *t, 
     switch (t->vectors) {
     case 1: attend_vectors(1, u, w, t, s, key); break;
     case 2: attend_vectors(2, u, w, t, s, key); break;
-    default: attend_vectors(3, u, w, t, s, key); break;
+    default: attend_vectors(VECTORS, u, w, t, s, key); break;
     }
 }
 
@@ -160,7 +160,7 @@ static void prepare(const mosaic_attention_unit *u, const workspace *w, const ti
 }
 
 /* All tiles against keys from..to - 1, at most BLOCK. They are packed when somebody sees them. */
-static bool work_block(const mosaic_attention_unit *u, const workspace *w, int64_t from, int64_t to,
+static void work_block(const mosaic_attention_unit *u, const workspace *w, int64_t from, int64_t to,
                        mosaic_attention_work *work)
 {
     extent e = extent_of(u, from, to);
@@ -172,7 +172,7 @@ static bool work_block(const mosaic_attention_unit *u, const workspace *w, int64
         int64_t pairs = look(u, t->first, t->rows, &s, w->seen, w->registers);
         if (!pairs) continue;
         if (!packed) {
-            if (!pack_block(w->k, w->v, u, from, to - from, w->room)) return false;
+            pack_block(w->k, w->v, u, from, to - from, w->room);
             packed = true;
         }
         prepare(u, w, t, &s);
@@ -180,7 +180,6 @@ static bool work_block(const mosaic_attention_unit *u, const workspace *w, int64
         work->visible += pairs;
         work->computed += t->rows * (s.to - s.from);
     }
-    return true;
 }
 
 /* out / sum and top + log sum, to where they belong. */
@@ -221,24 +220,21 @@ static fetcher fetcher_of(const mosaic_attention_unit *u)
     return f;
 }
 
-/* false, and nothing is written: the products cannot take such numbers. */
-static bool attend_rows(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch,
+static void attend_rows(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch,
                         mosaic_attention_work *work)
 {
     char *at = scratch;
     workspace w = lay_out(u, from, to, &at);
     fetcher fetch = fetcher_of(u);
     w.fetch = &fetch;
-    for (int64_t i = 0; i < w.count; i++)
-        if (!open_tile(u, &w, &w.tiles[i])) return false;
+    for (int64_t i = 0; i < w.count; i++) open_tile(u, &w, &w.tiles[i]);
     limits l = limits_of(u, from, to - from);
     extent e = extent_of(u, 0, u->nk);
     span keys = visible(u, &l, &e, 0, u->nk);
     /* blocks are the same however rows are cut */
     for (int64_t j = keys.from / BLOCK * BLOCK; j < keys.to; j += BLOCK)
-        if (!work_block(u, &w, j, min_i64(j + BLOCK, keys.to), work)) return false;
+        work_block(u, &w, j, min_i64(j + BLOCK, keys.to), work);
     for (int64_t i = 0; i < w.count; i++) close_tile(u, &w.tiles[i]);
-    return true;
 }
 
 #endif

@@ -156,6 +156,12 @@ static inline void unpack_lanes(const mosaic_rows *to, const mosaic_attention_un
     }
 }
 
+/* As vec_read, of fewer than one, too. */
+VEC_INLINE vec read_up_to(const float *p, int64_t count)
+{
+    return count > 0 ? vec_read(p, count) : vec_set(0);
+}
+
 /* to (rows, columns) <- rows first.. of the group; columns beyond d are 0. */
 static inline void pack_rows(float *to, int64_t columns, const mosaic_attention_unit *u,
                              const mosaic_rows *from, int64_t first, int64_t rows)
@@ -165,7 +171,7 @@ static inline void pack_rows(float *to, int64_t columns, const mosaic_attention_
     for (int64_t r = 0; r < rows; r++, p = next_place(u, p), to += columns) {
         const float *x = floats_at(from, p.head, p.query, 0, u->d, buffer);
         for (int64_t c = 0; c < columns; c += VEC_LANES)
-            vec_store(to + c, vec_read(x + c, u->d - c));
+            vec_store(to + c, read_up_to(x + c, u->d - c));
     }
 }
 

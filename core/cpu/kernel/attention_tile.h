@@ -18,8 +18,12 @@
 #include "../kernels.h"
 #include "../vec.h"
 
+#ifndef ATTENTION_VECTORS
+#define ATTENTION_VECTORS 3
+#endif
+
 enum {
-    VECTORS = 3,                        /* in a tile, at most */
+    VECTORS = ATTENTION_VECTORS,        /* in a tile, at most */
     TILE = VECTORS * VEC_LANES,         /* queries in it */
     STEP = VEC_REGISTERS == 32 ? 8 : 4, /* rows of sums that fit the registers */
 };

@@ -1,0 +1,282 @@
+/* attention_backward.h - gradients of attention: a chunk of keys against one tile of queries after
+ * the other.
+ *
+ * With p = exp(score - lse) and ds = p (dout.v - delta), where dropout multiplies dout.v and then p
+ * by its factors (attention_plain.c says why delta stays), by blocks of keys: dq += ds k, dk += ds
+ * q and dv += p dout. Operands and gradients of keys stay packed for the whole chunk. Every element
+ * is one chain of additions in the order of keys (dq) or queries (dk, dv), however the work is cut;
+ * only dq is rounded once more per chunk, whose size depends on d alone.
+ *
+ * The file that includes this one says how the five products are made, and what their operands look
+ * like packed:
+ *
+ *   ALIGN                       keys and channels that products write at a time
+ *   LEAST_VECTORS               of a tile
+ *   packed_keys, lay_out_keys, pack_chunk       operands of a chunk
+ *   packed_queries, lay_out_queries, pack_tile  operands of a tile, and what products need beside
+ *   make_products, add_dq, add_dkv */
+#ifndef MOSAIC_CPU_ATTENTION_BACKWARD_H
+#define MOSAIC_CPU_ATTENTION_BACKWARD_H
+
+enum { BLOCK = 64, MOST_KEYS = 2048, CACHE_FLOATS = 192 * 1024 };
+enum { SLACK = ALIGN - STEP }; /* rows before the weights that products may write */
+
+typedef struct {
+    int64_t first, rows; /* of the group */
+    int vectors;
+    limits limits;
+    packed_queries packed;
+    float *dq;             /* (round_up(d, ALIGN), width) */
+    float *lse, *lse_rest; /* (width): in units of scores, and what f32 leaves of it */
+    float *delta;          /* (width) */
+} tile;
+
+typedef struct {
+    int64_t keys, columns; /* of the chunk; of its gradients */
+    scaling scaling;
+    packed_keys packed;
+    float *dk, *dv;                /* (keys, columns) */
+    float *weights, *slant, *mask; /* (BLOCK, TILE): p, ds */
+    float *factors;                /* of dropout, likewise; NULL without */
+    uint8_t *seen;                 /* (TILE, SEEN) */
+    float *slope;                  /* (BLOCK, TILE): d score / d score before the mask's program */
+    double *registers;             /* of programs */
+    fetcher *fetch;
+    tile tile;
+} workspace;
+
+static int64_t chunk_keys(const mosaic_attention_unit *u)
+{
+    int64_t fit = CACHE_FLOATS / (5 * round_up(u->d, 16)) / BLOCK * BLOCK;
+    return min_i64(min_i64(max_i64(fit, 2 * BLOCK), MOST_KEYS), round_up(u->nk, BLOCK));
+}
+
+static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **scratch)
+{
+    workspace w = {.keys = round_up(keys, ALIGN),
+                   .columns = round_up(round_up(u->d, VEC_LANES), ALIGN),
+                   .scaling = scaling_of(u->scale)};
+    w.packed = lay_out_keys(u, w.keys, scratch);
+    w.dk = take(scratch, w.keys * w.columns, 4);
+    w.dv = take(scratch, w.keys * w.columns, 4);
+    w.weights = (float *)take(scratch, (SLACK + BLOCK) * TILE, 4) + SLACK * TILE;
+    w.slant = (float *)take(scratch, (SLACK + BLOCK) * TILE, 4) + SLACK * TILE;
+    w.mask = take(scratch, BLOCK * TILE, 4);
+    w.seen = take(scratch, TILE * SEEN, 1);
+    w.slope = take(scratch, u->score ? BLOCK * TILE : 0, 4);
+    w.registers = take(scratch, mosaic_attention_registers(u), 8);
+    if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
+    w.tile.packed = lay_out_queries(u, scratch);
+    w.tile.dq = take(scratch, round_up(u->d, ALIGN) * TILE, 4);
+    w.tile.lse = take(scratch, TILE, 4);
+    w.tile.lse_rest = take(scratch, TILE, 4);
+    w.tile.delta = take(scratch, TILE, 4);
+    return w;
+}
+
+static int64_t scratch_bytes(const mosaic_attention_unit *u)
+{
+    char *end = NULL;
+    lay_out(u, chunk_keys(u), &end);
+    return (int64_t)(uintptr_t)end;
+}
+
+/* ---- one tile against one block ------------------------------------------------------------- */
+
+/* weights <- p, slant <- ds */
+VEC_INLINE void make_slants(int vectors, const workspace *w, int64_t keys)
+{
+    const vec base = vec_set(w->scaling.base);
+    unsigned saved = vec_flush();
+    for (int i = 0; i < vectors; i++) {
+        vec lse = vec_load(w->tile.lse + i * VEC_LANES);
+        vec lse_rest = vec_load(w->tile.lse_rest + i * VEC_LANES);
+        vec delta = vec_load(w->tile.delta + i * VEC_LANES);
+        float *weight = w->weights + i * VEC_LANES, *slant = w->slant + i * VEC_LANES;
+        for (int64_t j = 0; j < keys; j++, weight += TILE, slant += TILE) {
+            vec p = vec_exp2((vec_load(weight) - lse - lse_rest) * base);
+            vec_store(weight, p);
+            vec_store(slant, p * (vec_load(slant) - delta));
+        }
+    }
+    vec_unflush(saved);
+}
+
+/* 0 in rows from..to - 1 of p and ds: whole ALIGNs of them are multiplied, and what is beyond the
+ * span may be keys of other tiles. */
+static void clear_rows(const workspace *w, int64_t from, int64_t to)
+{
+    for (int64_t i = from * TILE; i < to * TILE; i++) w->weights[i] = w->slant[i] = 0;
+}
+
+/* Scores after the mask's program, and its slope. */
+static void make_new_scores(const mosaic_attention_unit *u, const workspace *w, const span *s)
+{
+    rescore(u, w->tile.first, w->tile.rows, s->from, s->to - s->from, w->weights, w->slope, TILE,
+            w->registers);
+}
+
+/* ds <- ds slope */
+static void apply_slopes(const workspace *w, int64_t keys)
+{
+    for (int64_t j = 0; j < keys; j++)
+        for (int64_t lane = 0; lane < w->tile.rows; lane++)
+            w->slant[j * TILE + lane] *= w->slope[j * TILE + lane];
+}
+
+/* p and ds of the keys of s, which start `key` keys into the chunk, and what they add to dq. */
+VEC_INLINE void slants_of_vectors(int vectors, const mosaic_attention_unit *u, const workspace *w,
+                                  const span *s, int64_t key, bool dq)
+{
+    const int64_t keys = s->to - s->from, lead = key % ALIGN;
+    const float *mask = s->hides || s->adds ? w->mask : NULL;
+    const int used = (int)((w->tile.rows + VEC_LANES - 1) / VEC_LANES); /* with factors */
+    make_products(vectors, u, w->weights, w->slant, &w->packed, key, keys, &w->tile.packed, mask,
+                  w->fetch);
+    if (u->score) make_new_scores(u, w, s);
+    if (w->factors) apply_factors(used, w->slant, w->factors, TILE, keys);
+    make_slants(vectors, w, keys);
+    if (w->factors) apply_factors(used, w->weights, w->factors, TILE, keys);
+    if (u->score) apply_slopes(w, keys);
+    clear_rows(w, -lead, 0);
+    clear_rows(w, keys, round_up(lead + keys, ALIGN) - lead);
+    if (dq) add_dq(vectors, u, w->tile.dq, &w->packed, w->slant, key, keys, &w->tile.packed);
+}
+
+static void add_dbias(const mosaic_attention_unit *u, const workspace *w, int64_t from,
+                      int64_t keys)
+{
+    place p = place_of(u, w->tile.first);
+    for (int64_t lane = 0; lane < w->tile.rows; lane++, p = next_place(u, p)) {
+        float *to = (float *)(void *)u->dbias.data;
+        to += mosaic_rows_at(&u->dbias, p.head, p.query, from);
+        for (int64_t j = 0; j < keys; j++) to[j * u->dbias.column] += w->slant[j * TILE + lane];
+    }
+}
+
+/* The tile against keys from..to - 1, which start `key` keys into the chunk. */
+static void work_block(const mosaic_attention_unit *u, const mosaic_attention_part *part,
+                       const workspace *w, const span *s)
+{
+    const tile *t = &w->tile;
+    int64_t key = s->from - part->key_from, keys = s->to - s->from;
+    mosaic_poll();
+    if (s->hides || s->adds)
+        make_mask(u, t->first, t->rows, s, w->seen, w->mask, t->vectors * VEC_LANES);
+    if (w->factors) make_factors(u, t->first, t->rows, s->from, keys, w->factors, TILE);
+    if (LEAST_VECTORS <= 1 && t->vectors == 1)
+        slants_of_vectors(1, u, w, s, key, part->dq);
+    else if (LEAST_VECTORS <= 2 && t->vectors == 2)
+        slants_of_vectors(2, u, w, s, key, part->dq);
+    else
+        slants_of_vectors(VECTORS, u, w, s, key, part->dq);
+    if (u->dbias.data) add_dbias(u, w, s->from, keys);
+    if (part->dkv)
+        add_dkv(u, w->dk, w->dv, w->columns, &t->packed, w->weights, w->slant, key, keys, t->rows,
+                w->fetch);
+}
+
+/* ---- opening and closing -------------------------------------------------------------------- */
+
+/* lse and delta of the tile's queries. */
+static void read_numbers(const mosaic_attention_unit *u, tile *t)
+{
+    const double unit = scaling_of(u->scale).unit;
+    place p = place_of(u, t->first);
+    for (int64_t lane = 0; lane < t->vectors * VEC_LANES; lane++) {
+        t->lse[lane] = INFINITY; /* where no key is seen every p is 0 */
+        t->lse_rest[lane] = t->delta[lane] = 0;
+        if (lane >= t->rows) continue;
+        const double *lse = (const double *)(const void *)u->lse.data;
+        const float *delta = (const float *)(const void *)u->delta.data;
+        double exact = lse[mosaic_rows_at(&u->lse, p.head, p.query, 0)] / unit;
+        if (exact != -INFINITY) {
+            t->lse[lane] = (float)exact;
+            t->lse_rest[lane] = (float)(exact - (double)t->lse[lane]);
+        }
+        t->delta[lane] = delta[mosaic_rows_at(&u->delta, p.head, p.query, 0)];
+        p = next_place(u, p);
+    }
+}
+
+static void open_tile(const mosaic_attention_unit *u, tile *t, int64_t first, int64_t rows)
+{
+    t->first = first;
+    t->rows = rows;
+    t->vectors = (int)max_i64((rows + VEC_LANES - 1) / VEC_LANES, LEAST_VECTORS);
+    t->limits = limits_of(u, first, rows);
+    pack_tile(&t->packed, t->vectors * VEC_LANES, u, first, rows);
+    memset(t->dq, 0, (size_t)(round_up(u->d, ALIGN) * t->vectors * VEC_LANES * 4));
+    read_numbers(u, t);
+}
+
+static void close_tile(const mosaic_attention_unit *u, const tile *t, bool add)
+{
+    const vec scale = vec_set((float)u->scale);
+    vec factor[VECTORS];
+    for (int i = 0; i < VECTORS; i++) factor[i] = scale;
+    unpack_lanes(&u->dq, u, t->first, t->rows, t->dq, t->vectors * VEC_LANES, factor, add);
+}
+
+static void open_chunk(const mosaic_attention_unit *u, const mosaic_attention_part *part,
+                       const workspace *w)
+{
+    int64_t from = part->key_from;
+    pack_chunk(&w->packed, w->keys, u, from, part->key_to - from, &w->tile.packed);
+    for (int64_t i = 0; i < w->keys * w->columns; i++) w->dk[i] = w->dv[i] = 0;
+}
+
+static void close_chunk(const mosaic_attention_unit *u, const mosaic_attention_part *part,
+                        const workspace *w)
+{
+    for (int64_t j = part->key_from; j < part->key_to; j++) {
+        int64_t at = (j - part->key_from) * w->columns;
+        write_floats(&u->dk, 0, j, w->dk + at, u->d, (float)u->scale, u->accumulate);
+        write_floats(&u->dv, 0, j, w->dv + at, u->d, 1, u->accumulate);
+    }
+}
+
+static fetcher fetcher_of(const mosaic_attention_unit *u)
+{
+    const mosaic_attention_unit *next = u->next;
+    fetcher f = {.count = 0};
+    if (!next) return f;
+    fetch_rows(&f, &next->dv, 1, next->nk, next->d); /* what comes last is fetched first */
+    fetch_rows(&f, &next->dk, 1, next->nk, next->d);
+    fetch_rows(&f, &next->dq, next->group, next->nq, next->d);
+    fetch_rows(&f, &next->dout, next->group, next->nq, next->d);
+    fetch_rows(&f, &next->q, next->group, next->nq, next->d);
+    fetch_rows(&f, &next->v, 1, next->nk, next->d);
+    fetch_rows(&f, &next->k, 1, next->nk, next->d);
+    fetch_begin(&f, u, 3);
+    return f;
+}
+
+static void work_part(const mosaic_attention_unit *u, const mosaic_attention_part *part,
+                      void *scratch, mosaic_attention_work *work)
+{
+    char *at = scratch;
+    workspace w = lay_out(u, part->key_to - part->key_from, &at);
+    fetcher fetch = fetcher_of(u);
+    w.fetch = &fetch;
+    extent chunk = extent_of(u, part->key_from, part->key_to);
+    open_chunk(u, part, &w);
+    for (int64_t r = part->row_from; r < part->row_to; r += w.tile.rows) {
+        open_tile(u, &w.tile, r, tile_rows(part->row_to - r));
+        bool some = any_seen(u, &w.tile.limits, &chunk);
+        for (int64_t j = part->key_from; some && j < part->key_to; j += BLOCK) {
+            int64_t to = min_i64(j + BLOCK, part->key_to);
+            extent e = extent_of(u, j, to);
+            span s = visible(u, &w.tile.limits, &e, j, to);
+            int64_t pairs = look(u, r, w.tile.rows, &s, w.seen, w.registers);
+            if (!pairs) continue;
+            work_block(u, part, &w, &s);
+            work->visible += pairs;
+            work->computed += w.tile.rows * (s.to - s.from);
+        }
+        if (part->dq) close_tile(u, &w.tile, u->accumulate || part->key_from > 0);
+    }
+    if (part->dkv) close_chunk(u, part, &w);
+}
+
+#endif
