@@ -70,7 +70,7 @@ end
 
 local function rows()
   local cases = {}
-  for power = 8, bench.brief and 12 or 16 do cases[#cases + 1] = { 2 ^ power, 2 ^ power, 24 } end
+  for power = 8, bench.brief and 12 or 15 do cases[#cases + 1] = { 2 ^ power, 2 ^ power, 24 } end
   attention("rows", 'set logscale x 2; set xlabel "rows, d = 24"', cases)
 end
 
@@ -124,6 +124,7 @@ local function threads()
   end
   figure("threads", [[
 set xlabel "threads, N = 4096, d = 64"
+set xtics 1
 set ylabel "ms"
 set yrange [0:*] ]], curves)
 end
