@@ -3,6 +3,7 @@
 -- m and v are the running means of g and g^2, each divided by 1 - beta^step; p -= lr m / (sqrt(v) + eps).
 -- Adam adds decay p to the gradient; AdamW shrinks p by lr decay before the step, apart from m and v.
 local class = require "mosaic.class"
+local scope = require "mosaic.tensor.scope"
 local Optimizer = require "mosaic.optim.optimizer"
 
 local Adam = class("Adam", Optimizer)
@@ -23,13 +24,17 @@ function Adam:decay(p, g)
   return self.weight_decay ~= 0 and g + p:detach() * self.weight_decay or g
 end
 
-function Adam:update(i, p, g)
+local function move(self, p, g, mean, square)
   local step = self.steps + 1
   g = self:decay(p, g)
-  local mean = self:slot("mean", i):lerp_(g, 1 - self.beta1)
-  local square = self:slot("square", i):lerp_(g:square(), 1 - self.beta2)
+  mean:lerp_(g, 1 - self.beta1)
+  square:lerp_(g:square(), 1 - self.beta2)
   local scale = (square / (1 - self.beta2 ^ step)):sqrt():add_(self.eps)
   p:addcdiv_(mean, scale, -self.lr / (1 - self.beta1 ^ step))
+end
+
+function Adam:update(i, p, g)
+  scope.run(move, self, p, g, self:slot("mean", i), self:slot("square", i))
 end
 
 local AdamW = class("AdamW", Adam)

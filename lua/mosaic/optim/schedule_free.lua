@@ -13,6 +13,7 @@ local autograd = require "mosaic.autograd"
 local check = require "mosaic.check"
 local class = require "mosaic.class"
 local create = require "mosaic.tensor.create"
+local scope = require "mosaic.tensor.scope"
 local Optimizer = require "mosaic.optim.optimizer"
 
 local ScheduleFreeAdamW = class("ScheduleFreeAdamW", Optimizer)
@@ -44,14 +45,18 @@ function ScheduleFreeAdamW:begin_step()
   self.share = weight > 0 and weight / self.weight_sum or 0
 end
 
-function ScheduleFreeAdamW:update(i, y, g)
-  local z, square = self:slot("z", i), self:slot("square", i)
+--- One parameter's step.
+local function move(self, y, g, z, square)
   square:mul_(self.beta2):add_(g:square(), 1 - self.beta2)
   local h = g:div((square / (1 - self.beta2 ^ (self.steps + 1))):sqrt():add_(self.eps))
   if self.weight_decay ~= 0 then h:add_(y:detach(), self.weight_decay) end
   y:add_(z:sub(y:detach()), self.share)
   y:add_(h, self.lr * (self.beta1 * (1 - self.share) - 1))
   z:add_(h, -self.lr)
+end
+
+function ScheduleFreeAdamW:update(i, y, g)
+  scope.run(move, self, y, g, self:slot("z", i), self:slot("square", i))
 end
 
 --- Puts the average x = y + (1 - 1/b1) (z - y) into the parameters, to evaluate or save them.
