@@ -100,16 +100,41 @@ void mosaic_memory_order(int *order, const mosaic_tensor *a)
     }
 }
 
-void mosaic_loop_rows(int operands, const mosaic_tensor *const *tensors, mosaic_loop_rows_body body,
-                      void *context)
+/* Does it fill the memory that it spans? */
+static bool is_dense(const mosaic_tensor *a)
+{
+    int64_t last = 0;
+    for (int axis = 0; axis < a->ndim; axis++) last += (a->size[axis] - 1) * llabs(a->stride[axis]);
+    return last + 1 == mosaic_tensor_numel(a);
+}
+
+/* The operand to follow through memory: the first one, but a dense one before a part of a greater
+ * tensor. That has the same jumps in any order, not so the dense one: to add (8, 6, 4, 75, 24) to
+ * one of three views of a projection takes 0.2 ms instead of 0.9. */
+static const mosaic_tensor *leader(int operands, const mosaic_tensor *const *tensors)
+{
+    for (int i = 0; i < operands; i++)
+        if (is_dense(tensors[i])) return tensors[i];
+    return tensors[0];
+}
+
+/* The walk follows `first` through memory. */
+static void walk(int operands, const mosaic_tensor *const *tensors, const mosaic_tensor *first,
+                 mosaic_loop_rows_body body, void *context)
 {
     nest n = {.operands = operands, .axes = 2, .size = {1, 1}, .body = body, .context = context};
     for (int i = 0; i < operands; i++) n.data[i] = mosaic_data(tensors[i]);
     int order[MOSAIC_MAX_DIMS];
-    mosaic_memory_order(order, tensors[0]);
+    mosaic_memory_order(order, first);
     for (int i = 0; i < tensors[0]->ndim; i++) add_axis(&n, tensors, order[i]);
     choose_rows(&n, tensors);
     mosaic_parallel(mosaic_tensor_numel(tensors[0]), PARALLEL_FROM, run_range, &n);
+}
+
+void mosaic_loop_rows(int operands, const mosaic_tensor *const *tensors, mosaic_loop_rows_body body,
+                      void *context)
+{
+    walk(operands, tensors, leader(operands, tensors), body, context);
 }
 
 /* ---- run by run ------------------------------------------------------------------------------ */
@@ -134,5 +159,5 @@ void mosaic_loop(int operands, const mosaic_tensor *const *tensors, mosaic_loop_
                  void *context)
 {
     runs c = {operands, body, context};
-    mosaic_loop_rows(operands, tensors, run_rows, &c);
+    walk(operands, tensors, tensors[0], run_rows, &c);
 }

@@ -28,7 +28,7 @@ typedef void (*mosaic_loop_rows_body)(void *context, const mosaic_rectangle *r);
 
 /* The same in two dimensions, for operands whose runs are short. Columns are the last axis; rows
  * are the axis before it, or one along which an operand is contiguous when it is not along the
- * columns (a transpose). */
+ * columns (a transpose). The walk follows the first operand that has no gaps, if there is one. */
 void mosaic_loop_rows(int operands, const mosaic_tensor *const *tensors, mosaic_loop_rows_body body,
                       void *context);
 

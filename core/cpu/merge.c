@@ -22,10 +22,12 @@ typedef struct {
 
 static weights weights_of(double lse1, double lse2)
 {
-    double top = lse1 >= lse2 ? lse1 : lse2;
-    if (lse1 == -INFINITY && lse2 == -INFINITY) return (weights){top, 0, 0};
-    double first = exp(lse1 - top), second = exp(lse2 - top), sum = first + second;
-    return (weights){top + log(sum), first / sum, second / sum};
+    if (lse1 == -INFINITY && lse2 == -INFINITY) return (weights){lse1, 0, 0};
+    bool ahead = lse1 >= lse2;
+    double less = exp(ahead ? lse2 - lse1 : lse1 - lse2),
+           sum = 1 + less; /* of the greater one: 1 */
+    double top = ahead ? lse1 : lse2, most = 1 / sum, rest = less / sum;
+    return (weights){top + log(sum), ahead ? most : rest, ahead ? rest : most};
 }
 
 #define REAL float
