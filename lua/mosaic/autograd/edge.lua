@@ -1,11 +1,11 @@
 --- Edges: the places on the tape where gradients arrive.
 --
---   edge = { kind, grad = tensor | false, own, fresh, node | leaf = tensor, state,
+--   edge = { kind, grad = tensor | false, own, node | leaf = tensor, state,
 --            place = function | nil: see edges.place }
 --   kind = { shape, dtype, device, ... } of the tensor, shared by edges that agree in it
---   own: grad is a sum that nobody else has, so that more is added to it in place
---   fresh: nobody else has grad, the Lua object (others may show the same numbers): it is freed as soon
---   as it has been read, so that the next gradient is written to memory that a cache still holds
+--   own: false; "tensor": nobody else has grad, the Lua object (others may show the same numbers): it is
+--   freed as soon as it has been read, so that the next gradient is written to memory that a cache still
+--   holds; "sum": nobody else has its numbers either, so that more is added to it in place
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 
@@ -48,7 +48,7 @@ local function unbroadcast(grad, shape)
   return grad:sum(axes, true):reshape(shape)
 end
 
---- Adds a gradient to an edge, in the edge's shape and dtype; fresh: see above.
+--- Adds a gradient to an edge, in the edge's shape and dtype; fresh: nobody else has the tensor.
 function edges.deposit(edge, grad, fresh)
   local kind, sum, given = edge.kind, edge.grad, grad
   if grad.c.dtype ~= kind.number then grad = grad:to(kind.dtype) end
@@ -58,9 +58,9 @@ function edges.deposit(edge, grad, fresh)
     fresh = true
   end
   if not sum then
-    edge.grad, edge.fresh = grad, fresh or false
+    edge.grad, edge.own = grad, fresh and "tensor" or false
     return
-  elseif edge.own then
+  elseif edge.own == "sum" then
     check.call("mosaic_binary", sum.c, sum.c, grad.c, C.MOSAIC_BINARY_ADD, 1, 0)
   else
     edges.replace(edge, sum + grad)
@@ -70,8 +70,8 @@ end
 
 --- Puts a sum that nobody else has in the place of what had arrived.
 function edges.replace(edge, sum)
-  if edge.fresh and not edge.place then edge.grad:free() end
-  edge.grad, edge.own, edge.fresh = sum, true, true
+  if edge.own and not edge.place then edge.grad:free() end
+  edge.grad, edge.own = sum, "sum"
 end
 
 --- A tensor of this dtype to write an edge's gradient into before it is deposited, where that saves a copy;
@@ -82,8 +82,8 @@ end
 
 --- What arrived has been read for the last time.
 local function clear(edge, frees)
-  if frees and edge.fresh then edge.grad:free() end
-  edge.grad, edge.own, edge.fresh = false, false, false
+  if frees and edge.own then edge.grad:free() end
+  edge.grad, edge.own = false, false
 end
 
 --- Moves what arrived at a leaf into its .grad, which belongs to the leaf alone.
@@ -91,7 +91,7 @@ function edges.settle(edge)
   local leaf, grad, own = edge.leaf, edge.grad, edge.own
   edge.state = false
   if grad and leaf.grad then leaf.grad:add_(grad)
-  elseif grad then leaf.grad = own and grad or grad:clone() end
+  elseif grad then leaf.grad = own == "sum" and grad or grad:clone() end
   clear(edge, leaf.grad ~= grad)
 end
 

@@ -45,7 +45,7 @@ local function record(row, out, a, b, c, d, e, ea, eb, ec, ed)
     row[1] and ea, row[2] and eb, row[3] and ec, row[4] and ed,
     writes_of(a, saves[1]), writes_of(b, saves[2]), writes_of(c, saves[3]), writes_of(out, saves.out),
     row = row, sequence = next_number(), state = false, out = saves.out and out or false,
-    kind = kind_of(out, ea), grad = false, own = false, fresh = false, node = false,
+    kind = kind_of(out, ea), grad = false, own = false, node = false,
   }
   out.edge = node
 end
@@ -72,7 +72,7 @@ local function differentiate(node, row, g, i)
   else
     local gradient = row[i](g, node)
     deposit(edge, gradient, gradient ~= g)
-    if edge.grad == g then node.fresh = false end
+    if edge.grad == g then node.own = false end
   end
 end
 

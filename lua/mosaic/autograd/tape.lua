@@ -64,7 +64,7 @@ tape.next_number = next_number
 function tape.new_node(name, rule, inputs, pure)
   return {
     row = { name = name, rule = rule, pure = pure or false }, sequence = next_number(), inputs = inputs,
-    state = false, kind = false, grad = false, own = false, fresh = false, node = false, leaf = false,
+    state = false, kind = false, grad = false, own = false, node = false, leaf = false,
     outputs = false, saved = false, kept = false, collective = false, context = false,
   }
 end
@@ -81,7 +81,7 @@ function tape.attach_list(node, list, count)
   for i = 1, count or #list do
     local t = list[i]
     local edge = t and {
-      kind = edges.kind_of(t), grad = false, own = false, fresh = false, node = node, leaf = false,
+      kind = edges.kind_of(t), grad = false, own = false, node = node, leaf = false,
     }
     if edge then t.edge = edge end
     node.outputs[i] = edge or false
@@ -220,7 +220,7 @@ function Tensor:requires_grad_(on)
     check.fail("requires_grad_: %s is not a float tensor", self:describe())
   end
   self.edge = on and {
-    kind = edges.kind_of(self), grad = false, own = false, fresh = false, node = false, leaf = self,
+    kind = edges.kind_of(self), grad = false, own = false, node = false, leaf = self,
     state = false,
   }
   return self
