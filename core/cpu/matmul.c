@@ -11,7 +11,7 @@
 
 enum {
     TILE_M = 1024,
-    PACKED_TILE_M = 192, /* of c, which stays in the second cache, where b was packed before */
+    PACKED_TILE_M = 288, /* of c, which stays in the second cache, where b was packed before */
     TILE_N = 2048,
     CHUNK = 2048,                /* terms of a sum that one task adds up, where it pays ... */
     CHUNKS_AT_MOST = 16,         /* ... and into how many parts a sum is cut */
