@@ -125,7 +125,8 @@ static void put_away(block *b, int class, int64_t bytes)
 static void *fresh(int class, int64_t bytes)
 {
     if (bytes >= HUGE_PAGE) return huge(bytes);
-    if (!is_cut(bytes)) return aligned_alloc(ALIGNMENT, (size_t)bytes);
+    int64_t whole = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (!is_cut(bytes)) return aligned_alloc(ALIGNMENT, (size_t)whole);
     mosaic_lock_take(&lock);
     void *data = cut(class, bytes);
     mosaic_lock_give(&lock);
