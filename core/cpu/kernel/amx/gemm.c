@@ -375,13 +375,6 @@ static void multiply_all(const job *x)
 
 static bool multiply_tiled(const mosaic_gemm *g)
 {
-    const struct {
-        uint8_t palette, start, reserved[14];
-        uint16_t bytes[16];
-        uint8_t rows[16];
-    } tiles = {.palette = 1,
-               .bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-               .rows = {SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE}};
     job x = {.g = g};
     x.rows = smaller(g->packed ? PACKED_ROWS : ROWS, pieces(g->m, SIDE) * SIDE);
     x.columns = pieces(g->n, SIDE) * SIDE;
@@ -395,7 +388,7 @@ static bool multiply_tiled(const mosaic_gemm *g)
     if (!room) return false;
     x.a[0] = room, x.a[1] = room + a, x.b[0] = x.a[1] + a, x.b[1] = x.b[0] + b;
     x.sums = (float *)(void *)(x.b[1] + b);
-    _tile_loadconfig(&tiles);
+    configure_tiles();
     multiply_all(&x);
     _tile_release();
     mosaic_cpu_release(&mosaic_cpu_device, room, bytes);

@@ -1,8 +1,25 @@
-/* operands.h - the operands of attention as faces (parts.h), and their products. */
+/* operands.h - the operands of attention as faces, and their products.
+ *
+ * A face is a tile of each part of some numbers: (SIDE, DEPTH) of a left operand, (DEPTH, SIDE) of
+ * a right one. */
 #ifndef MOSAIC_CPU_AMX_OPERANDS_H
 #define MOSAIC_CPU_AMX_OPERANDS_H
 #include "../attention_pack.h"
 #include "parts.h"
+
+enum {
+    DEPTH = 2 * SIDE, /* products that one instruction adds up */
+    FACE = TILE_BYTES /* of one part */
+};
+
+/* Where tiles agree with multiply-adds: 0, and 2^-100 <= |x| < 2^60. */
+VEC_INLINE __mmask16 unsound(vec x)
+{
+    const __m512i low = _mm512_set1_epi32(0x0d800000), reach = _mm512_set1_epi32(0x50000000);
+    __m512i size = _mm512_and_si512((__m512i)x, _mm512_set1_epi32(0x7fffffff));
+    return _mm512_mask_cmp_epu32_mask(_mm512_test_epi32_mask(size, size),
+                                      _mm512_sub_epi32(size, low), reach, _MM_CMPINT_NLT);
+}
 
 /* Of queries, keys and values; everything else is f32. */
 static inline int parts_of(const mosaic_attention_unit *u)
@@ -23,7 +40,7 @@ static inline int64_t faces_bytes(int parts, int64_t rows, int64_t columns)
 /* Row i of a face: from + i row, and what is `second` floats further. */
 VEC_INLINE void split_face(int parts, char *to, const float *from, int64_t row, int64_t second)
 {
-    for (int i = 0; i < SIDE; i++, from += row, to += 64) {
+    for (int i = 0; i < SIDE; i++, from += row, to += LINE) {
         vec a = vec_load(from), b = vec_load(from + second);
         if (parts == 1)
             split_pair(1, to, a, b);
@@ -41,7 +58,7 @@ static inline void pack_left_rows(char *to, const mosaic_attention_unit *u, cons
     float buffer[BUFFER];
     for (int64_t j = 0; j < round_up(keys, DEPTH); j++) {
         const float *x = j < keys ? floats_at(m, 0, first + j, 0, u->d, buffer) : nothing;
-        char *at = to + j / SIDE * size + j % SIDE * 64;
+        char *at = to + j / SIDE * size + j % SIDE * LINE;
         for (int64_t c = 0; c < u->d; c += DEPTH, at += parts * FACE) {
             vec a = read_up_to(x + c, u->d - c), b = read_up_to(x + c + SIDE, u->d - c - SIDE);
             if (parts == 1)
@@ -120,13 +137,13 @@ typedef struct {
 #define SEE_MEMORY __asm__ volatile("" ::: "memory")
 #define LOAD_LEFT(part)                                                                            \
     do {                                                                                           \
-        _tile_loadd(4, x + (part)*FACE, 64);                                                       \
-        _tile_loadd(5, x + a.next + (part)*FACE, 64);                                              \
+        _tile_loadd(4, x + (part)*FACE, LINE);                                                     \
+        _tile_loadd(5, x + a.next + (part)*FACE, LINE);                                            \
     } while (0)
 #define LOAD_RIGHT(part)                                                                           \
     do {                                                                                           \
-        _tile_loadd(6, y + (part)*FACE, 64);                                                       \
-        if (vectors > 1) _tile_loadd(7, y + b.next + (part)*FACE, 64);                             \
+        _tile_loadd(6, y + (part)*FACE, LINE);                                                     \
+        if (vectors > 1) _tile_loadd(7, y + b.next + (part)*FACE, LINE);                           \
     } while (0)
 #define MULTIPLY                                                                                   \
     do {                                                                                           \

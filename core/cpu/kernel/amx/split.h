@@ -1,23 +1,18 @@
 /* split.h - operands of products as tiles of bf16 parts.
  *
- * An f32 number is the exact sum of three bf16 numbers, its parts. Parts of STEP numbers of SIDE
- * rows of a, or of SIDE columns of b, are a face: PARTS tiles, whose rows hold pairs of terms, p in
- * the low halves and p + SIDE in the high ones.
+ * Parts of STEP numbers of SIDE rows of a, or of SIDE columns of b, are a face: PARTS tiles.
  *
  * Numbers are multiplied by POWER before, so that no part of any of them is subnormal, which tiles
  * take as 0. */
 #ifndef MOSAIC_CPU_AMX_SPLIT_H
 #define MOSAIC_CPU_AMX_SPLIT_H
-#include "../../vec.h"
+#include "parts.h"
 
 enum {
-    SIDE = 16,           /* rows of a tile; its columns in words */
-    STEP = 2 * SIDE,     /* terms of a sum that one instruction adds up */
-    PARTS = 3,           /* of a number */
-    TILE = 1024,         /* bytes */
+    STEP = 2 * SIDE, /* terms of a sum that one instruction adds up */
+    TILE = TILE_BYTES,
     FACE = PARTS * TILE, /* bytes */
     UNIT = 2,            /* rows of a face's tiles that are split at a time */
-    LINE = 64,           /* bytes */
 };
 
 #define POWER 0x1p24f
@@ -25,35 +20,10 @@ enum {
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
 
-VEC_INLINE __m512i rounded(vec x)
-{
-    return _mm512_add_epi32((__m512i)x, _mm512_set1_epi32(0x8000));
-}
-
-/* x - the number that is the high half of part */
-VEC_INLINE vec without(vec x, __m512i part)
-{
-    return x - (vec)_mm512_and_si512(part, _mm512_set1_epi32((int)0xffff0000));
-}
-
-/* Pairs: the high halves of a, and of b above them. */
-VEC_INLINE void store_pairs(char *to, __m512i a, __m512i b)
-{
-    __m512i low = _mm512_srli_epi32(a, 16);
-    _mm512_store_si512((void *)to, _mm512_mask_blend_epi16(0xaaaaaaaa, low, b));
-}
-
-/* One row of each of a face's tiles. The last part is exact as it is; rounded, some NaNs would
- * become 0. */
+/* One row of each of a face's tiles. */
 VEC_INLINE void split_pairs(char *to, vec a, vec b)
 {
-    a *= vec_set(POWER), b *= vec_set(POWER);
-    for (int part = 0; part < PARTS - 1; part++, to += TILE) {
-        __m512i x = rounded(a), y = rounded(b);
-        store_pairs(to, x, y);
-        a = without(a, x), b = without(b, y);
-    }
-    store_pairs(to, (__m512i)a, (__m512i)b);
+    split_pair(PARTS, to, a * vec_set(POWER), b * vec_set(POWER));
 }
 
 VEC_INLINE void transpose(vec *x)
