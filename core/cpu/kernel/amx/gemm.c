@@ -20,11 +20,11 @@
  *
  * Measured in one run on a Sapphire Rapids core beside gemm.c's multiply-adds, 7200 rows: times 96
  * x 96, 192, 288 1.3, 1.45, 1.55 times as fast, 192 x 96 1.4; 28800 rows 1.2-1.5; the sums of
- * 96 x 96 1.1-1.2, 96 x 192 1.4. Without units between the products 0.7 of that; without asking for
- * rows ahead 0.7 at 28800 rows; b not by stream loads, which leave the first cache to a, or sums of
- * all columns before they are finished, 0.9. No gain: units twice as large, halves of tiles
- * finished at a time (0.85 at 96 x 96), a fixed pace without counting, sums of 64 or 256 at a time.
- * The clock is a fifth slower than without tiles. */
+ * 96 x 96 1.1, 96 x 192 1.4, 288 x 96 1.3 (1.2 with the 288 transposed). Without units between the
+ * products 0.7 of that; without asking for rows ahead 0.7 at 28800 rows; b not by stream loads,
+ * which leave the first cache to a, or sums of all columns before they are finished, 0.9. No gain:
+ * units twice as large, halves of tiles finished at a time (0.85 at 96 x 96), a fixed pace without
+ * counting, sums of 64 or 256 at a time. The clock is a fifth slower than without tiles. */
 #include "../../gemm.h"
 #include "../../cpu.h"
 #include "../../kernels.h"
@@ -45,6 +45,7 @@ typedef struct {
     int64_t i, rows, j, columns;
     float *sums;
     int64_t wide, tile; /* tile: to be finished next */
+    bool turned;        /* its rows are c's columns */
 } block;
 
 /* A tile of it: where it lies, and what it starts from, as in the other gemm.c. */
@@ -56,6 +57,12 @@ typedef struct {
 
 static int64_t tiles_of(const block *b) { return pieces(b->rows, SIDE) * pieces(b->columns, SIDE); }
 
+static void swap(int64_t *a, int64_t *b)
+{
+    int64_t was = *a;
+    *a = *b, *b = was;
+}
+
 static target target_of(const mosaic_gemm *g, const block *b)
 {
     static const float nothing[SIDE];
@@ -63,11 +70,23 @@ static target target_of(const mosaic_gemm *g, const block *b)
     target t = {.sums = b->sums + (i * b->wide + j) * CELLS, .start = nothing};
     t.i = b->i + i * SIDE, t.j = b->j + j * SIDE;
     t.rows = smaller(SIDE, b->rows - i * SIDE), t.columns = smaller(SIDE, b->columns - j * SIDE);
+    if (b->turned) {
+        swap(&t.i, &t.j);
+        swap(&t.rows, &t.columns);
+    }
     int64_t at = t.i * g->c_row + t.j;
     t.c = (float *)g->c + at;
     if (g->bias) t.start = (const float *)g->bias + t.j;
     if (g->add) t.start = (const float *)g->add + at, t.start_row = g->c_row;
     return t;
+}
+
+static void turn_tile(float *to, const float *from)
+{
+    vec x[SIDE];
+    for (int r = 0; r < SIDE; r++) x[r] = vec_load(from + r * SIDE);
+    transpose(x);
+    for (int r = 0; r < SIDE; r++) vec_store(to + r * SIDE, x[r]);
 }
 
 static bool all_finite(const float *sums)
@@ -122,8 +141,13 @@ static __attribute__((noinline, cold)) void mend_tile(const target *t, const mos
 
 static void finish_tile(const mosaic_gemm *g, block *b)
 {
+    _Alignas(64) float turned[CELLS];
     target t = target_of(g, b);
     b->tile++;
+    if (b->turned) {
+        turn_tile(turned, t.sums);
+        t.sums = turned;
+    }
     if (!all_finite(t.sums))
         mend_tile(&t, g);
     else if (t.rows == SIDE && t.columns == SIDE)
@@ -254,10 +278,9 @@ static void multiply_group(const block *c, const factors *f, chores *w)
 /* The group of c at (i,j). */
 static block group_of(const block *c, int64_t i, int64_t j)
 {
-    block b = {c->i + i, smaller(GROUP * SIDE, c->rows - i),
-               c->j + j, smaller(GROUP * SIDE, c->columns - j),
-               c->sums,  c->wide,
-               0};
+    block b = *c;
+    b.i += i, b.rows = smaller(GROUP * SIDE, c->rows - i);
+    b.j += j, b.columns = smaller(GROUP * SIDE, c->columns - j);
     b.sums += i / SIDE * c->wide * CELLS + j / SIDE * CELLS;
     return b;
 }
@@ -289,7 +312,8 @@ static void multiply_block(const block *c, const factors *all, bool whole, chore
 /* A call, cut into blocks of so many rows, columns and terms; two of each kind of parts, in turns.
  */
 typedef struct {
-    const mosaic_gemm *g;
+    const mosaic_gemm *result, *g; /* g: the product as it is made */
+    bool turned;                   /* of its operands' transposes */
     int64_t rows, columns, depth;
     char *a[2], *b[2];
     float *sums;
@@ -355,15 +379,16 @@ static void multiply_all(const job *x)
     bool whole = x->depth >= g->k;
     place at = {0}, next;
     chores w;
-    w.g = g, w.done = (block){0};
+    w.g = x->result, w.done = (block){0};
     w.a.i = w.b.i = 0;
     begin_split(x, at, 0, &w);
     while (split_next(&w)) continue;
     for (int turn = 0; at.i < g->m; turn ^= 1, at = next) {
         next = after(x, at);
         begin_split(x, next, turn ^ 1, &w);
-        block c = {at.i,    smaller(x->rows, g->m - at.i), at.j, smaller(x->columns, g->n - at.j),
-                   x->sums, pieces(x->columns, SIDE),      0};
+        block c = {.i = at.i, .j = at.j, .sums = x->sums, .turned = x->turned};
+        c.rows = smaller(x->rows, g->m - at.i), c.columns = smaller(x->columns, g->n - at.j);
+        c.wide = pieces(x->columns, SIDE);
         factors f = factors_at(x, at, turn);
         multiply_block(&c, &f, whole, &w);
         if (whole || at.p + x->depth < g->k) continue;
@@ -373,9 +398,22 @@ static void multiply_all(const job *x)
     finish(&w);
 }
 
-static bool multiply_tiled(const mosaic_gemm *g)
+/* The long sums of a^T b are those of b^T a, turned: fewer rows to be transposed for tiles. */
+static bool turns(mosaic_gemm *turned, const mosaic_gemm *g)
 {
-    job x = {.g = g};
+    if (g->packed || g->a_column == 1 || g->b_column != 1 || g->m <= g->n) return false;
+    *turned = *g;
+    turned->m = g->n, turned->n = g->m;
+    turned->a = g->b, turned->a_row = g->b_column, turned->a_column = g->b_row;
+    turned->b = g->a, turned->b_row = g->a_column, turned->b_column = g->a_row;
+    return true;
+}
+
+static bool multiply_tiled(const mosaic_gemm *result)
+{
+    mosaic_gemm turned;
+    job x = {.result = result, .turned = turns(&turned, result)};
+    const mosaic_gemm *g = x.g = x.turned ? &turned : result;
     x.rows = smaller(g->packed ? PACKED_ROWS : ROWS, pieces(g->m, SIDE) * SIDE);
     x.columns = pieces(g->n, SIDE) * SIDE;
     if (!g->packed) x.columns = smaller(COLUMNS, x.columns);
