@@ -14,8 +14,10 @@
  *
  * Tried: vdpbf16ps (half as fast as f32 multiply-adds where there is AMX); 48 queries, faces three
  * by two (twice the loads, from the second-level cache: f32 slower than multiply-adds at d = 24 and
- * 128); blocks of 32 and 128 keys (6 % and 15 % slower at d = 64); two parts of weights (10 times
- * the error of f32). */
+ * 128); blocks of 32 and 128 keys (6 % and 15 % slower at d = 64); stream loads of keys and values
+ * (no difference); weights of a tile between the products of the next one (d = 64 and 128 5-9 %
+ * faster, 24 and bf16 2-5 % slower: calls of a few rows cost what they hide); two parts of weights
+ * (10 times the error of f32). */
 #define ATTENTION_VECTORS 2
 #include "../attention_dropout.h"
 #include "../attention_fetch.h"
