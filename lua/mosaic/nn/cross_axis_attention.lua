@@ -81,10 +81,10 @@ local function project_pair(layer, x, context)
       x:describe(), q_axis, context:describe(), kv_axis)
   end
   local heads, kv_heads = layer.num_heads, layer.num_kv_heads
-  local q = layer:heads(x, 1, heads, q_before, nq, q_after)
-  local kv = layer:heads(context, heads + 1, heads + 2 * kv_heads, k_before, nk, k_after)
-  local k, v = unpack(kv:split({ kv_heads, kv_heads }, 3))
-  return one_batch(q), one_batch(k), one_batch(v), { q_before, q_after, heads, nq, layer.head_size }
+  local q = one_batch(layer:heads(x, 1, heads, q_before, nq, q_after))
+  local kv = one_batch(layer:heads(context, heads + 1, heads + 2 * kv_heads, k_before, nk, k_after))
+  local k, v = unpack(kv:split({ kv_heads, kv_heads }, 3)) -- last: their gradients lie where they are put
+  return q, k, v, { q_before, q_after, heads, nq, layer.head_size }
 end
 
 --- x (..., embed_dim), and a context or none; see the top of this file. Returns x's shape, sharded as x is.
