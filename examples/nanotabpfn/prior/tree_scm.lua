@@ -4,6 +4,7 @@
 -- column to the left. Splits are random, with N(0, 1) leaves; or fitted to fresh N(0, 1) targets: the best
 -- of a few random splits, and leaves that are the mean target of their rows.
 local mosaic = require "mosaic"
+local new_table = require "table.new"
 local causes = require "nanotabpfn.prior.causes"
 
 local TRIALS = 4
@@ -12,7 +13,7 @@ local TRIALS = 4
 local function split_rows(stream, columns, rows)
   local column = columns[stream:integer(1, #columns)]
   local threshold = column[stream:choice(rows)]
-  local left, right, l, r = {}, {}, 0, 0
+  local left, right, l, r = new_table(#rows, 0), new_table(#rows, 0), 0, 0
   for i = 1, #rows do
     local row = rows[i]
     if column[row] <= threshold then
