@@ -103,7 +103,9 @@ collectgarbage("setpause", 400)
 heap.sweep = sweep
 
 local stats = ffi.new "mosaic_memory_stats"
-local survived, kept = 0, 0 -- bytes: after the last collection; most that a walk back began with lately
+--- Bytes: after the last collection, after the last one that ended a walk back, and the most that a walk
+-- began with lately.
+local survived, rest, kept = 0, 0, 0
 
 --- Bytes that the default device can still give to tensors.
 local function room()
@@ -117,6 +119,7 @@ function heap.collect()
   collectgarbage()
   sweep()
   survived, kept = tonumber(C.mosaic_memory_live()), FORGETTING * kept
+  rest = math.min(rest, survived)
   local more = math.max(survived, 2 * kept + FLOOR - survived)
   heap.limit = survived + math.max(FLOOR, math.min(more, SHARE * room()))
 end
@@ -144,7 +147,9 @@ end
 
 --- Called after it. (One of many within another, as checkpoints make them, leaves too little.)
 function heap.end_walk()
-  if C.mosaic_memory_live() > survived + math.max(FLOOR, kept / 4) then heap.collect() end
+  if C.mosaic_memory_live() <= rest + math.max(FLOOR, kept / 4) then return end
+  heap.collect()
+  rest = survived
 end
 
 return heap

@@ -268,12 +268,13 @@ describe("a training step", function()
       return forward
     end
     mosaic.collect()
-    for _ = 1, 3 do step() end -- how much it makes is learned
+    step() -- how much it makes is learned
+    local first = mosaic.memory().live_bytes
     collections = 0
     local found = {}
     for i = 1, 4 do found[i] = { step(), collections } end
     heap.collect = collect
     assert.same({ { 0, 1 }, { 1, 2 }, { 2, 3 }, { 3, 4 } }, found)
-    assert.is_true(mosaic.memory().live_bytes < 48 * 2 ^ 20)
+    assert.is_true(math.max(first, mosaic.memory().live_bytes) < 48 * 2 ^ 20)
   end)
 end)
