@@ -29,11 +29,12 @@ registry["mosaic.heap"] = heap
 
 -- ---- views ------------------------------------------------------------------------------------------
 
-ffi.cdef "void *calloc(size_t count, size_t size); void free(void *data);"
+ffi.cdef "void *mmap(void *place, size_t bytes, int access, int flags, int file, long offset);"
 
 -- View i is chunks[i / CHUNK] + i % CHUNK. Chunks are no memory of Lua's: it would collect the later the more
 -- of it there is, and then there would be more of it.
 local CHUNK, SHIFT, MASK = 16384, 14, 16383
+local READ_WRITE, PRIVATE_ANONYMOUS = 3, 0x22
 local chunks = {}
 local views = setmetatable({}, { __mode = "v" }) -- by number; nil: nobody has it any more, false: unused
 local unused, count = {}, 0                      -- the numbers of `count` unused ones
@@ -56,18 +57,19 @@ local function sweep()
   end
 end
 
---- When Lua ends, the tensors of a chunk give back what they hold. (Those that never were are left alone:
--- to look at all of them takes a short script longer than all else that it does.)
-local function free(chunk, first)
+--- When Lua ends, the tensors of a chunk give back what they hold; the chunk itself stays, as the finalizers
+-- of others, which may run later, still have tensors in it. (Those that never were are left alone: to look at
+-- all of them takes a short script longer than all else that it does.)
+local function clear(chunk, first)
   for i = 0, math.min(CHUNK - 1, used - first) do C.mosaic_tensor_clear(chunk + i) end
-  ffi.C.free(chunk)
 end
 
 local function add_chunk()
-  local chunk = ffi.C.calloc(CHUNK, ffi.sizeof "mosaic_tensor")
-  if chunk == nil then error "out of memory: no room for more tensors" end
+  local bytes = CHUNK * ffi.sizeof "mosaic_tensor"
+  local chunk = ffi.C.mmap(nil, bytes, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0)
+  if ffi.cast("intptr_t", chunk) == -1 then error "out of memory: no room for more tensors" end
   local number = rshift(used + 1, SHIFT)
-  chunks[number] = ffi.gc(ffi.cast("mosaic_tensor *", chunk), function(c) free(c, number * CHUNK) end)
+  chunks[number] = ffi.gc(ffi.cast("mosaic_tensor *", chunk), function(c) clear(c, number * CHUNK) end)
 end
 
 --- A view that was never used.

@@ -18,6 +18,22 @@ describe("mosaic-lua", function()
     assert.equal(0, result.status)
   end)
 
+  it("lets finalizers of others have tensors to the end", function()
+    local text = [[
+      local first = newproxy(true)
+      local mosaic = require "mosaic"
+      local t, kept = mosaic.ones { 3 }, {}
+      getmetatable(first).__gc = function() t:free() end
+      getmetatable(newproxy(true)).__gc = function() print(pcall(t.flat, t)) end
+      local ffi = require "ffi"
+      for i = 1, 50 do kept[i] = ffi.gc(ffi.new "int[1]", function() pcall(t.flat, t) end) end
+      _G.kept = { first, kept } ]]
+    local result, path = run(text)
+    assert.equal("", result.err)
+    assert.equal(("false\t%s:5: read: an operand is not a tensor\n"):format(path), result.out)
+    assert.equal(0, result.status)
+  end)
+
   it("reads a script from standard input", function()
     assert.equal("7\n", program("", { stdin = "print(3 + 4)" }).out)
     assert.equal("a\n", program("- a", { stdin = "print(...)" }).out)

@@ -32,6 +32,21 @@ describe("a scope", function()
     assert.same({ 2 }, mosaic.ones({ 1 }):add(1):flat()) -- and nothing is freed behind it
   end)
 
+  it("frees what reshape tried; the result of reshape alone has its numbers", function()
+    local x = mosaic.ones { 64, 64 }
+    mosaic.collect()
+    local before = live()
+    mosaic.scope(function()
+      local y = x * 2
+      assert.same({ 1, 64, 64 }, y:t():unsqueeze(1).shape)
+    end)
+    assert.equal(before, live())
+    local copy = x:t():reshape(-1)
+    assert.equal(before + 4 * 64 * 64, live())
+    copy:free()
+    assert.equal(before, live())
+  end)
+
   it("leaves tensors of others alone", function()
     local x = mosaic.ones { 3 }
     mosaic.scope(function() return x:view(3, 1):add_(1) end)

@@ -45,7 +45,10 @@ local function unbroadcast(grad, shape)
     local own = i > extra and shape[i - extra] or 1
     if own ~= tonumber(sizes.size[i - 1]) or i <= extra then axes[#axes + 1] = i end
   end
-  return grad:sum(axes, true):reshape(shape)
+  local sum = grad:sum(axes, true)
+  local view = sum:view(shape)
+  sum:free()
+  return view
 end
 
 --- Adds a gradient to an edge, in the edge's shape and dtype; fresh: nobody else has the tensor.
@@ -68,7 +71,7 @@ function edges.deposit(edge, grad, fresh)
   if fresh then grad:free() end
 end
 
---- Puts a sum that nobody else has in the place of what had arrived.
+--- Puts a sum that nobody else has in the place of what had arrived, which nobody reads any more.
 function edges.replace(edge, sum)
   if edge.own and not edge.place then edge.grad:free() end
   edge.grad, edge.own = sum, "sum"
@@ -100,7 +103,7 @@ function edges.forget(node, frees)
   local outputs = node.outputs
   clear(node, frees)
   for i = 1, outputs and #outputs or 0 do
-    if outputs[i] then clear(outputs[i], frees) end
+    clear(outputs[i], frees)
   end
 end
 

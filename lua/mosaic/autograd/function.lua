@@ -13,11 +13,12 @@
 -- backward(ctx, g1, g2, ...) gets the gradient of each result (nil where none arrived) and returns
 -- one gradient per argument (nil: none).
 -- `adds = i`: where argument i has a gradient already, it is ctx.arrived, and what backward returns for i is
--- that sum with its own share added.
+-- that sum with its own share added (nil: it has none). Others may have ctx.arrived: it must not be written.
 -- `pure = true`: backward keeps none of the gradients that it gets, and returns tensors that nobody else has,
 -- each once: the tape frees them when they have been read.
 -- `collective = true`: every rank must take part in backward, so the call is recorded whenever the
 -- tape runs, whether or not this rank's arguments want a gradient.
+local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local state = require "mosaic.state"
 local edges = require "mosaic.autograd.edge"
@@ -54,32 +55,68 @@ local function gradients_of(node)
   local outputs = node.outputs
   if not outputs then return { node.grad or nil }, 1 end
   local gradients = {}
-  for i = 1, #outputs do gradients[i] = outputs[i] and outputs[i].grad or nil end
+  for i = 1, #outputs do gradients[i] = outputs[i].grad or nil end
   return gradients, #outputs
 end
 
-local function rule_of(definition)
-  local adds = definition.adds
+--- Fails where a Function that is pure returns what it got, or one tensor twice: it would be freed too early.
+local function check_pure(name, got, count, gradients, wanted)
+  local seen = {}
+  for i = 1, count do
+    if got[i] then seen[got[i]] = true end
+  end
+  for i = 1, wanted do
+    local gradient = gradients[i]
+    if gradient and seen[gradient] then
+      check.fail("%s: backward is pure, but gradient %d is one that it got or returns twice", name, i)
+    end
+    if gradient then seen[gradient] = true end
+  end
+end
+
+--- Puts what backward returned for the argument that it adds to in the place of what had arrived there.
+local function put_sum(name, edge, sum, writes, pure)
+  local arrived = edge.grad
+  if C.mosaic_tensor_writes(arrived.c) ~= writes then
+    check.fail("%s: backward has written to ctx.arrived, which others may have", name)
+  elseif sum and sum ~= arrived and pure then
+    edges.replace(edge, sum)
+  elseif sum and sum ~= arrived then
+    edge.grad, edge.own = sum, false
+  end
+end
+
+--- What is added to goes first: where an argument is given twice, the other's share comes on top.
+local function rule_of(name, definition)
+  local adds, pure = definition.adds, definition.pure
   return function(node)
-    local outputs, count = gradients_of(node)
+    local got, count = gradients_of(node)
     local context, inputs = node.context, node.inputs
-    local arrived = adds and inputs[adds] and inputs[adds].grad or nil
+    local target = adds and inputs[adds] and inputs[adds].grad and inputs[adds]
+    local arrived = target and target.grad or nil
+    local writes = arrived and C.mosaic_tensor_writes(arrived.c)
     if adds then context.arrived = arrived end
-    local gradients = { definition.backward(context, unpack(outputs, 1, count)) }
+    local gradients = { definition.backward(context, unpack(got, 1, count)) }
+    if pure then check_pure(name, got, count, gradients, #inputs) end
+    if target then
+      put_sum(name, target, gradients[adds], writes, pure)
+      gradients[adds] = nil
+    end
     for i, edge in ipairs(inputs) do
-      if edge and i == adds and arrived then
-        edges.replace(edge, gradients[i])
-      elseif edge and gradients[i] then
-        edges.deposit(edge, gradients[i], definition.pure)
-      end
+      if edge and gradients[i] then edges.deposit(edge, gradients[i], pure) end
     end
   end
 end
 
+local function contains(t, first, ...)
+  if first == t then return true end
+  return select("#", ...) > 0 and contains(t, ...)
+end
+
 --- Makes each result part of the graph; a result that is an argument itself becomes a new view.
-local function attach(node, results)
+local function attach(node, results, ...)
   for i, t in ipairs(results) do
-    if t.edge then results[i] = t:detach() end
+    if t.edge or contains(t, ...) then results[i] = t:detach() end
   end
   if #results == 1 then tape.attach(node, results[1]) else tape.attach_list(node, results) end
 end
@@ -89,7 +126,7 @@ return function(name, definition)
   check.options("Function", definition, { "forward", "backward", "collective", "adds", "pure" })
   check.callable("Function", "forward", definition.forward)
   check.callable("Function", "backward", definition.backward)
-  local rule = rule_of(definition)
+  local rule = rule_of(name, definition)
   return function(...)
     local wanted, any = edges_of(...)
     local recorded = state.current.recording and (any or definition.collective)
@@ -102,7 +139,7 @@ return function(name, definition)
       return unpack(results)
     end
     node.context, node.collective = context, definition.collective or false
-    attach(node, results)
+    attach(node, results, ...)
     return unpack(results)
   end
 end

@@ -75,16 +75,12 @@ function tape.attach(node, t)
   t.edge = node
 end
 
---- The same for a list of results; those that are nil or false have no gradient.
-function tape.attach_list(node, list, count)
+--- The same for a list of results.
+function tape.attach_list(node, list)
   node.outputs = {}
-  for i = 1, count or #list do
-    local t = list[i]
-    local edge = t and {
-      kind = edges.kind_of(t), grad = false, own = false, node = node, leaf = false,
-    }
-    if edge then t.edge = edge end
-    node.outputs[i] = edge or false
+  for i, t in ipairs(list) do
+    t.edge = { kind = edges.kind_of(t), grad = false, own = false, node = node, leaf = false }
+    node.outputs[i] = t.edge
   end
 end
 
@@ -112,7 +108,7 @@ local function arrived(node)
   local outputs = node.outputs
   if node.grad or node.collective then return true end
   for i = 1, outputs and #outputs or 0 do
-    if outputs[i] and outputs[i].grad then return true end
+    if outputs[i].grad then return true end
   end
   return false
 end

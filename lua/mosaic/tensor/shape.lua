@@ -58,13 +58,22 @@ function Tensor:view(...)
   return (Tensor.wrap(c))
 end
 
+--- Do the strides allow a view in these sizes? (That of the trial would hold the numbers, too, unseen.)
+local function has_view(self, sizes, ndim)
+  local c = Tensor.blank()
+  local has = C.mosaic_view(c, self.c, ndim, sizes) == C.MOSAIC_OK
+  C.mosaic_tensor_clear(c)
+  return has
+end
+
 --- As view, but copies where the strides do not allow one.
 function Tensor:reshape(...)
   local sizes, ndim = size_list("reshape", ...)
-  if not self:is_contiguous() and C.mosaic_view(Tensor.blank(), self.c, ndim, sizes) ~= C.MOSAIC_OK then
-    return (self:contiguous():view(...))
-  end
-  return (self:view(...))
+  if self:is_contiguous() or has_view(self, sizes, ndim) then return (self:view(...)) end
+  local copy = self:clone()
+  local view = copy:view(...)
+  copy:free()
+  return view
 end
 
 local axes_t = ffi.typeof "int[8]"
