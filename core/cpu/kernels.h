@@ -223,6 +223,7 @@ MOSAIC_DECLARE_KERNELS(program)
 /* core/cpu/kernel/amx: instead of those for AVX-512. */
 extern const mosaic_attention_kernels mosaic_cpu_attention_amx;
 extern const mosaic_attention_backward_kernels mosaic_cpu_attention_backward_amx;
+extern const mosaic_attention_backward_kernels mosaic_cpu_attention_scores_amx;
 extern const mosaic_gemm_kernels mosaic_cpu_gemm_amx;
 
 #endif

@@ -8,7 +8,7 @@ static void NAME(delta)(void *context, int64_t count, char *const *data, const i
     const rows *r = context;
     for (int64_t i = 0; i < count; i++) {
         const REAL *dout = VECTOR(0, i), *out = VECTOR(1, i);
-        REAL sum = 0; /* in the order of backward's dout . v, which it is taken from */
+        REAL sum = 0; /* as multiply-adds sum dout . v, which it is taken from */
         for (int64_t c = 0; c < r->d; c++) sum += dout[c * r->column[0]] * out[c * r->column[1]];
         *VECTOR(2, i) = r->has_dlse ? (REAL)(sum - *NUMBER(3, i)) : sum;
     }

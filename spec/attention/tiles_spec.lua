@@ -83,6 +83,64 @@ describe("attention on axes that are long enough for matrix tiles", function()
     end
   end)
 
+  it("... however small or large its gradient is, or the scale", function()
+    for _, dtype in ipairs { "f32", "bf16" } do
+      for _, size in ipairs { 2 ^ -126, 2 ^ -110, 2 ^ -40, 2 ^ 70, 2 ^ 100 } do
+        local q, k, v = operands({ 1, 1, 1, 150, 150, 64 }, dtype, 300)
+        local dout = values(q.shape, 7, "f32")
+        dout:select(3, 150):copy_(dout:select(3, 150) * size)
+        local found = support.run(q, k, v, { mask = { window = { 0, 0 } } }, dout)
+        assert.same(dout:flat(), found.dv:flat())
+      end
+      local q, k, v = operands({ 1, 1, 1, 150, 150, 64 }, dtype, 300)
+      local dout, options = values(q.shape, 7, "f32"), { scale = 2 ^ 107, mask = { window = { 0, 0 } } }
+      local found = support.run(q * 2 ^ -110, k, v, options, dout)
+      assert.same(v:to "f32":flat(), found.out:flat())
+      assert.same(dout:flat(), found.dv:flat())
+    end
+  end)
+
+  it("gives gradients in proportion to dout", function()
+    local q, k, v = operands(SIZES, "f32")
+    local dout, options = values(q.shape, 7, "f32"), { mask = { causal = true } }
+    local one = support.run(q, k, v, options, dout)
+    for _, exponent in ipairs { -100, -60, 20, 90, 120 } do
+      local found = support.run(q, k, v, options, dout * 2 ^ exponent)
+      for _, name in ipairs { "dq", "dk", "dv" } do
+        local same = (one[name] * 2 ^ exponent):flat()
+        local bound = math.max(2 ^ -146, support.largest(same) * 2 ^ -20)
+        support.expect(name, found[name], same, bound, " for 2^" .. exponent)
+      end
+    end
+  end)
+
+  it("leaves rows alone whose dout is finite", function()
+    local q, k, v = operands({ 1, 1, 1, 150, 150, 64 }, "f32")
+    local dout, options = values(q.shape, 7, "f32"), { mask = { window = { 3, 0 } } }
+    local finite = support.run(q, k, v, options, dout)
+    dout:select(3, 150):fill_(math.huge)
+    local found = support.run(q, k, v, options, dout)
+    local bound = support.largest(finite.dq:flat()) * 2 ^ -20
+    support.expect("dq", found.dq:slice(3, 1, 149), finite.dq:slice(3, 1, 149):flat(), bound)
+    for _, x in ipairs(found.dq:select(3, 150):flat()) do assert.is_false(math.abs(x) < math.huge) end
+    for _, x in ipairs(found.dv:select(3, 150):flat()) do assert.is_false(math.abs(x) < math.huge) end
+  end)
+
+  it("loses no digits of weights that are nearly subnormal", function()
+    local q, k, v = operands({ 1, 1, 1, 140, 140, 64 }, "f32")
+    local dout = values(q.shape, 7, "f32")
+    q:fill_(1)
+    k:fill_(0):select(3, 77):fill_(-81 / 8)
+    v = v * 2 ^ -75
+    v:select(3, 77):copy_(values({ 1, 1, 64 }, 5, "f32") * 2 ^ 58)
+    local truth = support.truth(q, k, v, {}, dout)
+    local found = support.run(q, k, v, {}, dout)
+    support.expect("out", found.out, truth.out, support.largest(truth.out) * 2 ^ -16)
+    local at = 76 * 64
+    local dv = { unpack(truth.dv, at + 1, at + 64) }
+    support.expect("dv", found.dv:select(3, 77), dv, support.largest(dv) * 2 ^ -16)
+  end)
+
   it("gives the same bits on several threads", function()
     local before, first = mosaic.threads(), nil
     finally(function() mosaic.set_threads(before) end)

@@ -71,6 +71,8 @@ VEC_INLINE void add_values(int vectors, const mosaic_attention_unit *u, float *o
     }
 }
 
+#define WEIGHT_POWER 1.0f
+#define poll_messages mosaic_poll
 #include "attention_forward.h"
 
 static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch,

@@ -1,131 +1,46 @@
-/* attention_backward.c - attention backward by multiply-adds: dq with lanes of queries, as forward;
- * dk and dv with lanes of head channels, so that nothing has to be transposed in registers. */
+/* attention_backward.c - attention backward by multiply-adds. */
 #include "attention_dropout.h"
 #include "attention_fetch.h"
 #include "attention_mask.h"
 
 enum { ALIGN = STEP, LEAST_VECTORS = 1 };
 
-/* ---- packing -------------------------------------------------------------------------------- */
+/* ---- scores --------------------------------------------------------------------------------- */
 
-typedef struct {
-    int64_t keys;
-    float *k, *v;      /* (keys/STEP, d, STEP) */
-    float *k_channels; /* (d/STEP, keys, STEP) */
-} packed_keys;
-
-static packed_keys lay_out_keys(const mosaic_attention_unit *u, int64_t keys, char **scratch)
+static int64_t score_keys_bytes(const mosaic_attention_unit *u, int64_t keys)
 {
-    packed_keys p = {.keys = keys};
-    p.k = take(scratch, keys * u->d, 4);
-    p.v = take(scratch, keys * u->d, 4);
-    p.k_channels = take(scratch, keys * round_up(u->d, STEP), 4);
-    return p;
+    return keys * u->d * 4;
+}
+static int64_t score_queries_bytes(const mosaic_attention_unit *u) { return u->d * TILE * 4; }
+
+/* to (keys/STEP, d, STEP) */
+static void pack_score_keys(float *to, const mosaic_attention_unit *u, int64_t from, int64_t keys)
+{
+    pack_keys(to, u, &u->k, from, keys);
 }
 
-typedef struct {
-    float *q, *dout;           /* (d, width), q times the power of two in scale */
-    float *q_rows, *dout_rows; /* (TILE, columns) */
-} packed_queries;
-
-static packed_queries lay_out_queries(const mosaic_attention_unit *u, char **scratch)
+/* to (d, width) */
+static void pack_score_queries(float *to, int64_t width, const mosaic_attention_unit *u,
+                               int64_t first, int64_t rows)
 {
-    int64_t columns = round_up(u->d, VEC_LANES);
-    packed_queries p;
-    p.q = take(scratch, u->d * TILE, 4);
-    p.dout = take(scratch, u->d * TILE, 4);
-    p.q_rows = take(scratch, TILE * columns, 4);
-    p.dout_rows = take(scratch, TILE * columns, 4);
-    return p;
+    pack_lanes(to, width, u, &u->q, first, rows, scaling_of(u->scale).power);
 }
 
-static void pack_chunk(const packed_keys *to, int64_t height, const mosaic_attention_unit *u,
-                       int64_t from, int64_t keys, const packed_queries *room)
-{
-    (void)room;
-    pack_keys(to->k, u, &u->k, from, keys);
-    pack_keys(to->v, u, &u->v, from, keys);
-    pack_channels(to->k_channels, height, u, &u->k, from, keys);
-}
-
-static void pack_tile(const packed_queries *to, int64_t width, const mosaic_attention_unit *u,
-                      int64_t first, int64_t rows)
-{
-    int64_t columns = round_up(u->d, VEC_LANES);
-    pack_rows(to->q_rows, columns, u, &u->q, first, rows);
-    pack_rows(to->dout_rows, columns, u, &u->dout, first, rows);
-    pack_lanes(to->q, width, u, &u->q, first, rows, scaling_of(u->scale).power);
-    pack_lanes(to->dout, width, u, &u->dout, first, rows, 1);
-}
-
-/* ---- products ------------------------------------------------------------------------------- */
-
-/* weights <- scores + mask, slant <- dout.v, both (keys, TILE) */
-VEC_INLINE void make_products(int vectors, const mosaic_attention_unit *u, float *weights,
-                              float *slant, const packed_keys *k, int64_t key, int64_t keys,
-                              const packed_queries *q, const float *mask, fetcher *fetch)
-{
-    const int64_t width = vectors * VEC_LANES, d = u->d;
-    for (int64_t j = 0; j < keys; j += STEP) {
-        sums s;
-        fetch_some(fetch);
-        sums_clear(vectors, s);
-        multiply(vectors, s, k->k + (key + j) * d, 1, STEP, q->q, width, d);
-        if (mask) sums_add(vectors, s, mask + j * width, width);
-        sums_store(vectors, s, weights + j * TILE, TILE);
-        sums_clear(vectors, s);
-        multiply(vectors, s, k->v + (key + j) * d, 1, STEP, q->dout, width, d);
-        sums_store(vectors, s, slant + j * TILE, TILE);
-    }
-}
-
-/* dq (d, width) += K^T ds */
-VEC_INLINE void add_dq(int vectors, const mosaic_attention_unit *u, float *dq, const packed_keys *p,
-                       const float *slant, int64_t key, int64_t keys, const packed_queries *room)
+/* weights <- scores + mask of keys j..j + STEP - 1 of those from `key` on */
+VEC_INLINE void make_scores(int vectors, const mosaic_attention_unit *u, float *weights,
+                            const float *k, int64_t key, int64_t j, const float *q,
+                            const float *mask)
 {
     const int64_t width = vectors * VEC_LANES;
-    const float *k = p->k_channels + key * STEP;
-    (void)room;
-    for (int64_t c = 0; c < u->d; c += STEP, k += p->keys * STEP, dq += STEP * width) {
-        sums s;
-        sums_load(vectors, s, dq, width);
-        multiply(vectors, s, k, 1, STEP, slant, TILE, keys);
-        sums_store(vectors, s, dq, width);
-    }
+    sums s;
+    sums_clear(vectors, s);
+    multiply(vectors, s, k + (key + j) * u->d, 1, STEP, q, width, u->d);
+    if (mask) sums_add(vectors, s, mask + j * width, width);
+    sums_store(vectors, s, weights + j * TILE, TILE);
 }
 
-/* to (keys, columns) += a^T rows for `vectors` vectors of columns; a (keys, TILE) */
-VEC_INLINE void add_columns(int vectors, float *to, const float *a, const float *rows,
-                            int64_t columns, int64_t keys, int64_t depth, fetcher *fetch)
-{
-    for (int64_t j = 0; j < keys; j += STEP, to += STEP * columns, a += STEP * TILE) {
-        sums s;
-        fetch_some(fetch);
-        sums_load(vectors, s, to, columns);
-        multiply(vectors, s, a, TILE, 1, rows, columns, depth);
-        sums_store(vectors, s, to, columns);
-    }
-}
-
-static void add_to_keys(float *to, const float *a, const float *rows, int64_t columns, int64_t keys,
-                        int64_t depth, fetcher *fetch)
-{
-    int64_t c = 0;
-    for (; columns - c >= 3 * VEC_LANES && columns - c != 4 * VEC_LANES; c += 3 * VEC_LANES)
-        add_columns(3, to + c, a, rows + c, columns, keys, depth, fetch);
-    for (; columns - c >= 2 * VEC_LANES; c += 2 * VEC_LANES)
-        add_columns(2, to + c, a, rows + c, columns, keys, depth, fetch);
-    if (c < columns) add_columns(1, to + c, a, rows + c, columns, keys, depth, fetch);
-}
-
-static void add_dkv(const mosaic_attention_unit *u, float *dk, float *dv, int64_t columns,
-                    const packed_queries *q, const float *weights, const float *slant, int64_t key,
-                    int64_t keys, int64_t rows, fetcher *fetch)
-{
-    (void)u;
-    add_to_keys(dv + key * columns, weights, q->dout_rows, columns, keys, rows, fetch);
-    add_to_keys(dk + key * columns, slant, q->q_rows, columns, keys, rows, fetch);
-}
+#define poll_messages mosaic_poll
+#include "attention_products.h"
 
 #include "attention_backward.h"
 

@@ -14,7 +14,8 @@
  *   LEAST_VECTORS               of a tile
  *   packed_keys, lay_out_keys, pack_chunk       operands of a chunk
  *   packed_queries, lay_out_queries, pack_tile  operands of a tile, and what products need beside
- *   make_products, add_dq, add_dkv */
+ *   make_products, add_dq, add_dkv              of so many rows of queries, or of whole tiles
+ *   gains_of                    what products multiply results by */
 #ifndef MOSAIC_CPU_ATTENTION_BACKWARD_H
 #define MOSAIC_CPU_ATTENTION_BACKWARD_H
 
@@ -34,6 +35,7 @@ typedef struct {
 typedef struct {
     int64_t keys, columns; /* of the chunk; of its gradients */
     scaling scaling;
+    gains gains;
     packed_keys packed;
     float *dk, *dv;                /* (keys, columns) */
     float *weights, *slant, *mask; /* (BLOCK, TILE): p, ds */
@@ -55,7 +57,8 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **sc
 {
     workspace w = {.keys = round_up(keys, ALIGN),
                    .columns = round_up(round_up(u->d, VEC_LANES), ALIGN),
-                   .scaling = scaling_of(u->scale)};
+                   .scaling = scaling_of(u->scale),
+                   .gains = gains_of(u)};
     w.packed = lay_out_keys(u, w.keys, scratch);
     w.dk = take(scratch, w.keys * w.columns, 4);
     w.dv = take(scratch, w.keys * w.columns, 4);
@@ -147,10 +150,12 @@ static void add_dbias(const mosaic_attention_unit *u, const workspace *w, int64_
                       int64_t keys)
 {
     place p = place_of(u, w->tile.first);
+    const float factor = w->gains.dbias;
     for (int64_t lane = 0; lane < w->tile.rows; lane++, p = next_place(u, p)) {
         float *to = (float *)(void *)u->dbias.data;
         to += mosaic_rows_at(&u->dbias, p.head, p.query, from);
-        for (int64_t j = 0; j < keys; j++) to[j * u->dbias.column] += w->slant[j * TILE + lane];
+        for (int64_t j = 0; j < keys; j++)
+            to[j * u->dbias.column] += factor * w->slant[j * TILE + lane];
     }
 }
 
@@ -160,7 +165,7 @@ static void work_block(const mosaic_attention_unit *u, const mosaic_attention_pa
 {
     const tile *t = &w->tile;
     int64_t key = s->from - part->key_from, keys = s->to - s->from;
-    mosaic_poll();
+    poll_messages();
     if (s->hides || s->adds)
         make_mask(u, t->first, t->rows, s, w->seen, w->mask, t->vectors * VEC_LANES);
     if (w->factors) make_factors(u, t->first, t->rows, s->from, keys, w->factors, TILE);
@@ -179,7 +184,7 @@ static void work_block(const mosaic_attention_unit *u, const mosaic_attention_pa
 /* ---- opening and closing -------------------------------------------------------------------- */
 
 /* lse and delta of the tile's queries. */
-static void read_numbers(const mosaic_attention_unit *u, tile *t)
+static void read_numbers(const mosaic_attention_unit *u, tile *t, float gain)
 {
     const double unit = scaling_of(u->scale).unit;
     place p = place_of(u, t->first);
@@ -194,12 +199,13 @@ static void read_numbers(const mosaic_attention_unit *u, tile *t)
             t->lse[lane] = (float)exact;
             t->lse_rest[lane] = (float)(exact - (double)t->lse[lane]);
         }
-        t->delta[lane] = delta[mosaic_rows_at(&u->delta, p.head, p.query, 0)];
+        t->delta[lane] = gain * delta[mosaic_rows_at(&u->delta, p.head, p.query, 0)];
         p = next_place(u, p);
     }
 }
 
-static void open_tile(const mosaic_attention_unit *u, tile *t, int64_t first, int64_t rows)
+static void open_tile(const mosaic_attention_unit *u, tile *t, int64_t first, int64_t rows,
+                      float gain)
 {
     t->first = first;
     t->rows = rows;
@@ -207,14 +213,13 @@ static void open_tile(const mosaic_attention_unit *u, tile *t, int64_t first, in
     t->limits = limits_of(u, first, rows);
     pack_tile(&t->packed, t->vectors * VEC_LANES, u, first, rows);
     memset(t->dq, 0, (size_t)(round_up(u->d, ALIGN) * t->vectors * VEC_LANES * 4));
-    read_numbers(u, t);
+    read_numbers(u, t, gain);
 }
 
-static void close_tile(const mosaic_attention_unit *u, const tile *t, bool add)
+static void close_tile(const mosaic_attention_unit *u, const tile *t, float dq, bool add)
 {
-    const vec scale = vec_set((float)u->scale);
     vec factor[VECTORS];
-    for (int i = 0; i < VECTORS; i++) factor[i] = scale;
+    for (int i = 0; i < VECTORS; i++) factor[i] = vec_set(dq);
     unpack_lanes(&u->dq, u, t->first, t->rows, t->dq, t->vectors * VEC_LANES, factor, add);
 }
 
@@ -231,8 +236,8 @@ static void close_chunk(const mosaic_attention_unit *u, const mosaic_attention_p
 {
     for (int64_t j = part->key_from; j < part->key_to; j++) {
         int64_t at = (j - part->key_from) * w->columns;
-        write_floats(&u->dk, 0, j, w->dk + at, u->d, (float)u->scale, u->accumulate);
-        write_floats(&u->dv, 0, j, w->dv + at, u->d, 1, u->accumulate);
+        write_floats(&u->dk, 0, j, w->dk + at, u->d, w->gains.dk, u->accumulate);
+        write_floats(&u->dv, 0, j, w->dv + at, u->d, w->gains.dv, u->accumulate);
     }
 }
 
@@ -262,7 +267,7 @@ static void work_part(const mosaic_attention_unit *u, const mosaic_attention_par
     extent chunk = extent_of(u, part->key_from, part->key_to);
     open_chunk(u, part, &w);
     for (int64_t r = part->row_from; r < part->row_to; r += w.tile.rows) {
-        open_tile(u, &w.tile, r, tile_rows(part->row_to - r));
+        open_tile(u, &w.tile, r, tile_rows(part->row_to - r), w.gains.delta);
         bool some = any_seen(u, &w.tile.limits, &chunk);
         for (int64_t j = part->key_from; some && j < part->key_to; j += BLOCK) {
             int64_t to = min_i64(j + BLOCK, part->key_to);
@@ -274,7 +279,7 @@ static void work_part(const mosaic_attention_unit *u, const mosaic_attention_par
             work->visible += pairs;
             work->computed += w.tile.rows * (s.to - s.from);
         }
-        if (part->dq) close_tile(u, &w.tile, u->accumulate || part->key_from > 0);
+        if (part->dq) close_tile(u, &w.tile, w.gains.dq, u->accumulate || part->key_from > 0);
     }
     if (part->dkv) close_chunk(u, part, &w);
 }

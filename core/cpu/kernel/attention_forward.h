@@ -8,7 +8,8 @@
  *   queries_bytes, keys_bytes, values_bytes (u)   room for a tile's queries, a block's keys, values
  *   products_bytes (u)                            room for what products need beside
  *   LEAD                                          rows before the scores that products may write
- *   pack_queries, pack_block, make_scores, add_values */
+ *   pack_queries, pack_block, make_scores, add_values
+ *   WEIGHT_POWER                                  what add_values multiplies weights by */
 #ifndef MOSAIC_CPU_ATTENTION_FORWARD_H
 #define MOSAIC_CPU_ATTENTION_FORWARD_H
 
@@ -165,7 +166,7 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
 {
     extent e = extent_of(u, from, to);
     bool packed = false;
-    mosaic_poll();
+    poll_messages();
     for (int64_t i = 0; i < w->count; i++) {
         tile *t = &w->tiles[i];
         span s = visible(u, &t->limits, &e, from, to);
@@ -195,7 +196,7 @@ static void close_tile(const mosaic_attention_unit *u, tile *t)
         vec_store(whole + i, n);
         vec_store(rest + i, fraction);
         /* where nothing was seen sum and out are 0 */
-        factor[i / VEC_LANES] = vec_set(1) / vec_max(sum, vec_set(FLT_MIN));
+        factor[i / VEC_LANES] = vec_set(1 / WEIGHT_POWER) / vec_max(sum, vec_set(FLT_MIN));
     }
     unpack_lanes(&u->out, u, t->first, t->rows, t->out, width, factor, false);
     place p = place_of(u, t->first);

@@ -1,10 +1,11 @@
 /* attention_tile.h - what the attention kernels are made of: tiles of queries, blocks of keys.
  *
- * Lanes are queries. A tile is up to three vectors of queries, kept transposed, q (d, width);
- * scores and probabilities of a block of keys are (keys, width). So maxima and sums over keys are
- * plain vector operations, any head size works without padding, and one element of K or V,
- * broadcast, serves the whole tile. K is packed in panels of STEP keys, (keys/STEP, d, STEP), V in
- * panels of STEP head channels: STEP x 3 sums stay in registers.
+ * By multiply-adds (AMX tiles: amx/operands.h) lanes are queries. A tile is up to three vectors of
+ * queries, kept transposed, q (d, width); scores and probabilities of a block of keys are (keys,
+ * width). So maxima and sums over keys are plain vector operations, any head size works without
+ * padding, and one element of K or V, broadcast, serves the whole tile. K is packed in panels of
+ * STEP keys, (keys/STEP, d, STEP), V in panels of STEP head channels: STEP x 3 sums stay in
+ * registers.
  *
  * Tried: lanes over d (head size 24 wastes a quarter, and every score is a sum across lanes); one
  * pass with a running maximum (1-2 % faster, falls to a third on growing maxima). */
@@ -121,6 +122,14 @@ VEC_INLINE void scale_vectors(float *x, int64_t count, vec factor)
     for (int64_t i = 0; i < count * VEC_LANES; i += VEC_LANES)
         vec_store(x + i, vec_load(x + i) * factor);
 }
+
+/* ---- gradients and messages ------------------------------------------------------------------ */
+
+/* Powers of two keep what products read in range: what delta is multiplied by before, and dbias,
+ * dq, dk, dv, with what is still missing of scale, after. */
+typedef struct {
+    float delta, dbias, dq, dk, dv;
+} gains;
 
 /* ---- rows of the group ----------------------------------------------------------------------- */
 

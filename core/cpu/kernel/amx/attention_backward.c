@@ -2,6 +2,9 @@
  * operands in three parts. Scores are made as forward makes them, to the bit: where a query sees
  * one key, p is 1.
  *
+ * dout is multiplied by POWER, and so are its products; p once more. Where that could overflow, or
+ * dout is not finite, tiles make the scores alone (attention_scores.c).
+ *
  * Tiles of queries are always whole. p and ds are left operands of dk and dv, rows of keys whose
  * pairs are queries i and SIDE + i, and ds once more is the right operand of dq, in pairs of keys.
  */
@@ -36,8 +39,8 @@ static packed_keys lay_out_keys(const mosaic_attention_unit *u, int64_t keys, ch
 }
 
 typedef struct {
-    char *q, *dout;           /* (TILE/SIDE, channels/DEPTH), q times the power of two in scale */
-    char *q_rows, *dout_rows; /* (channels/SIDE): TILE is one step */
+    char *q, *dout;           /* (TILE/SIDE, channels/DEPTH), q times the power in scale */
+    char *q_rows, *dout_rows; /* the same, (channels/SIDE): TILE is one step */
     float *room;              /* (channels, ROOM_KEYS) before they are packed; parts of p and ds */
 } packed_queries;
 
@@ -65,12 +68,14 @@ static void pack_chunk(const packed_keys *to, int64_t height, const mosaic_atten
                           queries->room);
 }
 
-/* Right: to (channels/SIDE) <- queries first.., pairs of rows. */
+/* Right: to (channels/SIDE) <- factor * queries first.., pairs of rows. */
 static void pack_right_rows(int parts, char *to, const mosaic_attention_unit *u,
-                            const mosaic_rows *m, int64_t first, int64_t rows, float *room)
+                            const mosaic_rows *m, int64_t first, int64_t rows, float factor,
+                            float *room)
 {
     const int64_t channels = channels_of(u);
     pack_rows(room, channels, u, m, first, rows);
+    scale_vectors(room, rows * channels / VEC_LANES, vec_set(factor));
     memset(room + rows * channels, 0, (size_t)((TILE - rows) * channels * 4));
     for (int64_t c = 0; c < channels; c += SIDE, to += parts * FACE)
         split_face(parts, to, room + c, channels, SIDE * channels);
@@ -82,9 +87,9 @@ static void pack_tile(const packed_queries *to, int64_t width, const mosaic_atte
     const int parts = parts_of(u);
     const float power = scaling_of(u->scale).power;
     pack_right_lanes(parts, to->q, width, u, &u->q, first, rows, power, to->room);
-    pack_right_lanes(PARTS, to->dout, width, u, &u->dout, first, rows, 1, to->room);
-    pack_right_rows(parts, to->q_rows, u, &u->q, first, rows, to->room);
-    pack_right_rows(PARTS, to->dout_rows, u, &u->dout, first, rows, to->room);
+    pack_right_lanes(PARTS, to->dout, width, u, &u->dout, first, rows, POWER, to->room);
+    pack_right_rows(parts, to->q_rows, u, &u->q, first, rows, power, to->room);
+    pack_right_rows(PARTS, to->dout_rows, u, &u->dout, first, rows, POWER, to->room);
 }
 
 /* ---- products ------------------------------------------------------------------------------- */
@@ -128,12 +133,16 @@ VEC_INLINE void add_dq(int vectors, const mosaic_attention_unit *u, float *dq, c
         multiply_parts(vectors, parts, PARTS, dq, TILE, true, left, right, steps);
 }
 
-/* to (keys, columns) += a^T rows; a (keys, TILE), `steps` DEPTHs of them */
-static void add_to_keys(int parts, float *to, int64_t columns, const float *a, const char *rows,
-                        int64_t steps, char *room, fetcher *fetch)
+/* to (keys, columns) += a^T rows; a (keys, TILE), times POWER if they are weights, `steps` DEPTHs
+ */
+VEC_INLINE void add_to_keys(bool weights, int parts, float *to, int64_t columns, const float *a,
+                            const char *rows, int64_t steps, char *room, fetcher *fetch)
 {
     for (int64_t i = 0; i < 2 * steps; i++)
-        split_face(PARTS, room + i * PARTS * FACE, a + i * SIDE * TILE, TILE, SIDE);
+        if (weights)
+            split_weights(room + i * PARTS * FACE, a + i * SIDE * TILE, TILE, SIDE);
+        else
+            split_face(PARTS, room + i * PARTS * FACE, a + i * SIDE * TILE, TILE, SIDE);
     for (int64_t j = 0; j < steps; j++, to += DEPTH * columns) {
         operand left = {room + 2 * j * PARTS * FACE, PARTS * FACE}, right = {rows, parts * FACE};
         for (int64_t c = 0; c < columns; c += DEPTH, right.at += 2 * right.next)
@@ -148,33 +157,57 @@ static void add_dkv(const mosaic_attention_unit *u, float *dk, float *dv, int64_
 {
     const int64_t lead = key % DEPTH, steps = (lead + keys + DEPTH - 1) / DEPTH;
     char *room = (char *)q->room;
-    (void)rows;
+    (void)rows; /* tiles are whole */
     dk += (key - lead) * columns, dv += (key - lead) * columns;
-    add_to_keys(PARTS, dv, columns, weights - lead * TILE, q->dout_rows, steps, room, fetch);
-    add_to_keys(parts_of(u), dk, columns, slant - lead * TILE, q->q_rows, steps, room, fetch);
+    add_to_keys(true, PARTS, dv, columns, weights - lead * TILE, q->dout_rows, steps, room, fetch);
+    add_to_keys(false, parts_of(u), dk, columns, slant - lead * TILE, q->q_rows, steps, room,
+                fetch);
+}
+
+/* q is multiplied by the power of two in scale for dk, too. */
+static gains gains_of(const mosaic_attention_unit *u)
+{
+    const double down = 1 / (double)POWER;
+    return (gains){.delta = POWER,
+                   .dbias = (float)down,
+                   .dq = (float)(u->scale * down),
+                   .dk = (float)(scaling_of(u->scale).unit * down),
+                   .dv = (float)(down * down)};
 }
 
 #include "../attention_backward.h"
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
-static bool takes(const mosaic_attention_unit *u)
+/* Can tiles make all products? Sums of POWER ds and of POWER^2 p dout stay far below what f32
+ * holds, so that slopes of a mask's program may be as large as 2^27. */
+static bool bounded(const mosaic_attention_unit *u, const reaches *r)
 {
-    return pays(u) && all_sound(&u->q, u->group, u->nq, u->d, scaling_of(u->scale).power) &&
-           all_sound(&u->q, u->group, u->nq, u->d, 1) && all_sound(&u->k, 1, u->nk, u->d, 1) &&
-           all_sound(&u->v, 1, u->nk, u->d, 1) && all_sound(&u->dout, u->group, u->nq, u->d, 1);
+    const double dout = (double)reach(&u->dout, u->group, u->nq, u->d, 1, false);
+    const double delta = (double)reach(&u->delta, u->group, u->nq, 1, 1, false);
+    const double rows = (double)(u->group * u->nq), keys = (double)u->nk, power = (double)POWER;
+    const double rise = u->dropout.below ? (double)u->dropout.scale : 1;
+    const double ds = power * ((double)r->v * dout * (double)u->d * rise + delta), most = 0x1p100;
+    return ds < most && ds * (double)r->k * keys < most && ds * (double)r->q * rows < most &&
+           power * power * rise * dout * rows < most;
 }
 
 static int64_t most_scratch_bytes(const mosaic_attention_unit *u)
 {
-    return max_i64(scratch_bytes(u), mosaic_cpu_attention_backward_avx512.scratch(u));
+    return max_i64(max_i64(scratch_bytes(u), mosaic_cpu_attention_scores_amx.scratch(u)),
+                   mosaic_cpu_attention_backward_avx512.scratch(u));
 }
 
 static void backward(const mosaic_attention_unit *u, const mosaic_attention_part *part,
                      void *scratch, mosaic_attention_work *work)
 {
-    if (!takes(u)) {
+    reaches r;
+    if (!takes(u, &r)) {
         mosaic_cpu_attention_backward_avx512.run(u, part, scratch, work);
+        return;
+    }
+    if (!bounded(u, &r)) {
+        mosaic_cpu_attention_scores_amx.run(u, part, scratch, work);
         return;
     }
     configure_tiles();

@@ -71,9 +71,6 @@ static void work(chores *w)
 
 /* ---- products ------------------------------------------------------------------------------- */
 
-/* Compilers do not know what tile loads and stores touch. */
-#define SEE_MEMORY __asm__ volatile("" ::: "memory")
-
 #define LOAD_A(part)                                                                               \
     do {                                                                                           \
         _tile_loadd(4, a + (part)*TILE, LINE);                                                     \

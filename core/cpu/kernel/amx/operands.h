@@ -12,7 +12,8 @@ enum {
     FACE = TILE_BYTES /* of one part */
 };
 
-/* Where tiles agree with multiply-adds: 0, and 2^-100 <= |x| < 2^60. */
+/* What tiles read exactly, as no part is subnormal, and multiply without overflow: 0, and 2^-100 <=
+ * |x| < 2^60. Weights, ds and dout, which may be smaller, are multiplied by POWER before. */
 VEC_INLINE __mmask16 unsound(vec x)
 {
     const __m512i low = _mm512_set1_epi32(0x0d800000), reach = _mm512_set1_epi32(0x50000000);
@@ -47,6 +48,14 @@ VEC_INLINE void split_face(int parts, char *to, const float *from, int64_t row, 
         else
             split_pair(PARTS, to, a, b);
     }
+}
+
+/* The same of weights: times POWER. */
+VEC_INLINE void split_weights(char *to, const float *from, int64_t row, int64_t second)
+{
+    const vec power = vec_set(POWER);
+    for (int i = 0; i < SIDE; i++, from += row, to += LINE)
+        split_pair(PARTS, to, vec_load(from) * power, vec_load(from + second) * power);
 }
 
 /* Left: to (keys/SIDE, channels/DEPTH) <- rows first.. of keys or values, up to whole DEPTHs. */
@@ -110,19 +119,51 @@ static inline bool pays(const mosaic_attention_unit *u)
     return least >= 64 * many && least * u->d >= 4096 * many && u->d >= 8 + 8 * many;
 }
 
-/* Can tiles take factor times all of these? */
-static inline bool all_sound(const mosaic_rows *m, int64_t heads, int64_t rows, int64_t d,
-                             float factor)
+/* The largest size of factor times these, NaN the largest of all; INFINITY if one is unsound. */
+static inline float reach(const mosaic_rows *m, int64_t heads, int64_t rows, int64_t d,
+                          float factor, bool sound)
 {
+    const __m512i size = _mm512_set1_epi32(0x7fffffff);
     float buffer[BUFFER];
+    __m512i most = _mm512_setzero_si512();
     __mmask16 bad = 0;
     for (int64_t h = 0; h < heads; h++)
         for (int64_t i = 0; i < rows; i++) {
-            const float *x = floats_at(m, h, i, 0, d, buffer);
-            for (int64_t c = 0; c < d; c += VEC_LANES)
-                bad |= unsound(vec_read(x + c, d - c) * vec_set(factor));
+            const float *from = floats_at(m, h, i, 0, d, buffer);
+            for (int64_t c = 0; c < d; c += VEC_LANES) {
+                vec x = vec_read(from + c, d - c) * vec_set(factor);
+                most = _mm512_max_epu32(most, _mm512_and_si512((__m512i)x, size));
+                bad |= unsound(x);
+            }
         }
-    return !bad;
+    if (sound && bad) return INFINITY;
+    uint32_t bits = _mm512_reduce_max_epu32(most);
+    float largest;
+    memcpy(&largest, &bits, sizeof largest);
+    return largest;
+}
+
+typedef struct {
+    float q, k, v; /* the largest; q times the power of two in scale */
+} reaches;
+
+/* Are scores made by tiles? Forward and backward have to agree to the bit, so nothing but q, k, v
+ * and scale decides. */
+static inline bool takes(const mosaic_attention_unit *u, reaches *r)
+{
+    if (!pays(u)) return false;
+    r->q = reach(&u->q, u->group, u->nq, u->d, scaling_of(u->scale).power, true);
+    r->k = reach(&u->k, 1, u->nk, u->d, 1, true);
+    r->v = reach(&u->v, 1, u->nk, u->d, 1, true);
+    return r->q < INFINITY && r->k < INFINITY && r->v < INFINITY;
+}
+
+/* What follows a message may be an operation that uses tiles, and releases them. */
+static inline void poll_messages(void)
+{
+    const bool polls = mosaic_polling;
+    mosaic_poll();
+    if (polls) configure_tiles();
 }
 
 /* ---- products ------------------------------------------------------------------------------- */
@@ -133,8 +174,6 @@ typedef struct {
     int64_t next;
 } operand;
 
-/* Compilers do not know what tile loads and stores touch. */
-#define SEE_MEMORY __asm__ volatile("" ::: "memory")
 #define LOAD_LEFT(part)                                                                            \
     do {                                                                                           \
         _tile_loadd(4, x + (part)*FACE, LINE);                                                     \

@@ -15,6 +15,12 @@ enum {
     PARTS = 3          /* of a number */
 };
 
+/* No part of an f32 number times that is subnormal, which tiles take as 0. */
+#define POWER 0x1p24f
+
+/* Compilers do not know what tile loads and stores touch. */
+#define SEE_MEMORY __asm__ volatile("" ::: "memory")
+
 /* The nearest bf16 numbers are in the high halves. */
 VEC_INLINE __m512i rounded(vec x)
 {

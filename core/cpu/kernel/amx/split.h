@@ -15,8 +15,6 @@ enum {
     UNIT = 2,            /* rows of a face's tiles that are split at a time */
 };
 
-#define POWER 0x1p24f
-
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
 
