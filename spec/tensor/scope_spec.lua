@@ -47,6 +47,44 @@ describe("a scope", function()
     assert.equal(before, live())
   end)
 
+  it("cannot yield in a coroutine, which is an error where it would", function()
+    local lost
+    local co = coroutine.create(function(...)
+      return select("#", ...), mosaic.scope(function(a, _, b)
+        lost = mosaic.ones { 3 }
+        if b == "yield" then coroutine.yield() end
+        return mosaic.full({ 2 }, a), nil, b
+      end, ...)
+    end)
+    local ok, count, t, none, b = coroutine.resume(co, 7, nil, "end")
+    assert.same({ true, 3, { 7, 7 }, "end" }, { ok, count, t:flat(), b })
+    assert.is_nil(none)
+    assert.is_false(pcall(lost.flat, lost))
+    local refused, message = coroutine.resume(coroutine.create(function()
+      mosaic.scope(function()
+        lost = mosaic.ones { 3 }
+        coroutine.yield()
+      end)
+    end))
+    assert.is_false(refused)
+    assert.matches("attempt to yield across C%-call boundary", message)
+    assert.is_false(pcall(lost.flat, lost))
+    assert.same({ 1, 1, 1 }, mosaic.ones({ 3 }):flat())
+    assert.is_true((mosaic.ones({ 3 }, { requires_grad = true }) * 2).requires_grad)
+  end)
+
+  it("runs on virtual ranks that wait for each other inside", function()
+    mosaic.virtual(2, function(comm)
+      local lost
+      local sum = mosaic.scope(function()
+        lost = mosaic.full({ 2 }, comm.rank + 1)
+        return comm:all_reduce(lost)
+      end)
+      assert.same({ 3, 3 }, sum:flat())
+      assert.is_false(pcall(lost.flat, lost))
+    end)
+  end)
+
   it("leaves tensors of others alone", function()
     local x = mosaic.ones { 3 }
     mosaic.scope(function() return x:view(3, 1):add_(1) end)

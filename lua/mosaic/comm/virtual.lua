@@ -42,6 +42,7 @@ local function new_host(number, handle, body)
     host.result = body(host.comm)
     drain(host)
   end)
+  host.state.thread = host.thread
   return host
 end
 

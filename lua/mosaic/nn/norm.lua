@@ -20,7 +20,8 @@ function LayerNorm:init(options)
   end
 end
 
---- Of x, or of x + residual: norm(x, residual) is what norm(x + residual) is, in one pass.
+--- Of x, or of x + residual: norm(x, residual) is what norm(x + residual) is, in one pass;
+-- residual of x's shape and dtype.
 function LayerNorm:forward(x, residual)
   operand("LayerNorm", "the input", x)
   if residual == nil then return x:layer_norm(self.weight, self.bias, self.eps) end

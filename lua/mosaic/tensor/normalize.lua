@@ -58,7 +58,7 @@ function Tensor:layer_norm(weight, bias, eps)
   return (self:layer_norm_forward(weight, bias, eps))
 end
 
---- layer_norm of x + y in one pass, as a residual block ends; y has x's shape.
+--- layer_norm of x + y in one pass, as a residual block ends; y has x's shape and dtype.
 function Tensor:add_layer_norm(y, weight, bias, eps)
   return (self:add_layer_norm_forward(y, weight, bias, eps))
 end

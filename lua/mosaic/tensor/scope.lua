@@ -3,7 +3,9 @@
 -- The collector comes by after tens of MiB, so that temporaries of a few KiB each are always written to
 -- memory that no cache holds: 15 us for 60 KB that take 2 us where they take turns in the same few blocks.
 --
--- Inside, nothing is recorded: the tape would keep what is freed here.
+-- Inside, nothing is recorded: the tape would keep what is freed here. And what is to stay is made before:
+-- gradients, an optimizer's state, caches. A body cannot yield, or what others make meanwhile would be
+-- freed, too; but virtual ranks may, as each has a list of its own.
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local state = require "mosaic.state"
@@ -42,6 +44,20 @@ local function finish(rank, recording, outer, ok, ...)
   return ...
 end
 
+--- pcall for a body in a coroutine of the caller's: Lua refuses to yield through gsub, where the body asks.
+local function call_without_yield(body, ...)
+  local arguments, count, results = { ... }, select("#", ...), nil
+  local function keep(...) results = { n = select("#", ...), ... } end
+  string.gsub(".", ".", function() keep(pcall(body, unpack(arguments, 1, count))) end)
+  return unpack(results, 1, results.n)
+end
+
+--- Does the rank itself run, and none of its coroutines? (Some Luas count the main program as one.)
+local function is_own_thread(rank)
+  local thread, main = coroutine.running()
+  return main or thread == rank.thread
+end
+
 --- Runs body(...) and returns what it returns. Other tensors that it makes, also those that it puts into
 -- tables, are unusable afterwards, unless a result is a view of their numbers.
 function scope.run(body, ...)
@@ -49,7 +65,8 @@ function scope.run(body, ...)
   local rank = state.current
   local outer, recording = rank.made, rank.recording
   rank.made, rank.recording = { count = 0 }, false
-  return finish(rank, recording, outer, pcall(body, ...))
+  local call = is_own_thread(rank) and pcall or call_without_yield
+  return finish(rank, recording, outer, call(body, ...))
 end
 
 return scope
