@@ -15,7 +15,8 @@
  *   packed_keys, lay_out_keys, pack_chunk       operands of a chunk
  *   packed_queries, lay_out_queries, pack_tile  operands of a tile, and what products need beside
  *   make_products, add_dq, add_dkv              of so many rows of queries, or of whole tiles
- *   gains_of                    what products multiply results by */
+ *   gains_of                    what is multiplied by powers of two, and by what results are then
+ *   poll_messages               mosaic_poll, and what the products need after it */
 #ifndef MOSAIC_CPU_ATTENTION_BACKWARD_H
 #define MOSAIC_CPU_ATTENTION_BACKWARD_H
 

@@ -9,7 +9,8 @@
  *   products_bytes (u)                            room for what products need beside
  *   LEAD                                          rows before the scores that products may write
  *   pack_queries, pack_block, make_scores, add_values
- *   WEIGHT_POWER                                  what add_values multiplies weights by */
+ *   WEIGHT_POWER                                  what add_values multiplies weights by
+ *   poll_messages                                 mosaic_poll, and what products need after it */
 #ifndef MOSAIC_CPU_ATTENTION_FORWARD_H
 #define MOSAIC_CPU_ATTENTION_FORWARD_H
 
