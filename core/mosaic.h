@@ -820,6 +820,16 @@ MOSAIC_API int64_t mosaic_comm_bytes_sent(const mosaic_comm *comm);
 /* Makes progress; how many operations of this rank, in all communicators of its world, are under
  * way after that? And the oldest of them: "send f32 [4] to rank 1". */
 MOSAIC_API int mosaic_comm_poll(mosaic_comm *comm);
+MOSAIC_API const char *mosaic_comm_oldest(const mosaic_comm *comm);
+MOSAIC_API const char *mosaic_comm_kind_name(mosaic_comm_kind kind);
+MOSAIC_API void mosaic_comm_counters_read(mosaic_comm_counters *counters, const mosaic_comm *comm,
+                                          mosaic_comm_kind kind);
+MOSAIC_API void mosaic_comm_counters_reset(mosaic_comm *comm);
+/* What is lent counts as sent. */
+MOSAIC_API void mosaic_comm_count_lent(mosaic_comm *comm, int64_t bytes);
+/* Does MOSAIC_PACE keep something under way that needs no rank any more, but time? */
+MOSAIC_API bool mosaic_comm_paced(const mosaic_comm *comm);
+
 /* Host memory of one process that others of the machine read in place (cpu/shared.c). Each opens
  * its own and tells the others how it is known; they map it, as a number of theirs. */
 MOSAIC_API mosaic_status mosaic_share_open(int64_t *process, int64_t *file, int64_t *mark);
@@ -831,15 +841,6 @@ MOSAIC_API mosaic_status mosaic_share_lend(mosaic_tensor *out, int64_t *place,
 /* out <- all elements of the storage that was lent, to be read only. */
 MOSAIC_API mosaic_status mosaic_share_borrow(mosaic_tensor *out, int number, const int64_t *place,
                                              mosaic_dtype dtype);
-/* What is lent counts as sent. */
-MOSAIC_API void mosaic_comm_count_lent(mosaic_comm *comm, int64_t bytes);
-/* Does MOSAIC_PACE keep something under way that needs no rank any more, but time? */
-MOSAIC_API bool mosaic_comm_paced(const mosaic_comm *comm);
-MOSAIC_API const char *mosaic_comm_oldest(const mosaic_comm *comm);
-MOSAIC_API const char *mosaic_comm_kind_name(mosaic_comm_kind kind);
-MOSAIC_API void mosaic_comm_counters_read(mosaic_comm_counters *counters, const mosaic_comm *comm,
-                                          mosaic_comm_kind kind);
-MOSAIC_API void mosaic_comm_counters_reset(mosaic_comm *comm);
 
 /* A sub-communicator of the ranks with the same color (< 0: none, *out becomes NULL), ordered by
  * key, then by rank. First the ranks exchange a table (i64, one row per rank), then each makes its

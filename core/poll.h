@@ -14,7 +14,8 @@ void mosaic_poll_messages(void);
 
 static inline void mosaic_poll(void)
 {
-    if (__builtin_expect(mosaic_polling, 0)) mosaic_poll_messages();
+    if (__builtin_expect(__atomic_load_n(&mosaic_polling, __ATOMIC_RELAXED), 0))
+        mosaic_poll_messages();
 }
 
 #endif

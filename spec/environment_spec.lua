@@ -37,6 +37,35 @@ describe("an environment variable", function()
     os.remove(path)
   end)
 
+  it("of those that are checked is listed by --help", function()
+    local usage = require("mosaic.host.options").usage
+    local names = 0
+    for name in program.shell("cat lua/mosaic/environment.lua").out:gmatch '{ "(MOSAIC_[%u%d_]+)"' do
+      assert(usage:find(name .. "%f[^%u%d_]"), name .. " is not in --help")
+      names = names + 1
+    end
+    assert.is_true(names > 10)
+  end)
+
+  it("that asks for other kernels leaves the state of AMX tiles alone", function()
+    local script = program.script [[
+      local ffi = require "ffi"
+      ffi.cdef "long syscall(long number, ...);"
+      local permitted = ffi.new "uint64_t[1]"
+      mosaic.ones { 128, 128 }:matmul(mosaic.ones { 128, 128 })
+      local asked = ffi.C.syscall(158, ffi.cast("long", 0x1022), permitted) == 0 -- ARCH_GET_XCOMP_PERM
+      print(asked and permitted[0] / 2 ^ 18 % 2 >= 1)]]
+    local function tiles(isa)
+      return program("-e 'dofile \"" .. script .. "\"'", { env = "MOSAIC_ISA=" .. isa }).out
+    end
+    if require("ffi").arch == "x64" then
+      for _, isa in ipairs { "scalar", "avx2", "avx512" } do assert.equal("false\n", tiles(isa)) end
+      local amx = program("-e 'print(mosaic.isa())'", { env = "MOSAIC_ISA=amx" }).out == "amx\n"
+      assert.equal(tostring(amx) .. "\n", tiles "amx")
+    end
+    os.remove(script)
+  end)
+
   it("may be empty, or say what it can", function()
     local env = "MOSAIC_TF32= MOSAIC_ISA=scalar MOSAIC_THREADS=3 MOSAIC_TIMEOUT=0.5"
     assert.equal("scalar\t3\n", program("-e 'print(mosaic.isa(), mosaic.threads())'", { env = env }).out)

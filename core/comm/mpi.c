@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "comm.h"
 
@@ -20,9 +21,11 @@ typedef struct {
     mosaic_envelope envelope;
     int64_t number; /* of the payload among the sender's, or APART plus that */
     double left;    /* see mosaic_transfer */
+    double sent;    /* by the sender's clock, */
+    int64_t clock;  /* which is that of its machine: its lowest rank's */
 } header;
 
-enum { HEADER = sizeof(header), INLINE = 3896, APART = 1 << MOSAIC_NUMBER_BITS };
+enum { HEADER = sizeof(header), INLINE = 3880, APART = 1 << MOSAIC_NUMBER_BITS };
 
 typedef struct message {
     struct message *next; /* in the list of spares */
@@ -118,11 +121,19 @@ static mosaic_status send_envelope(mosaic_transfer *t, message *m, const header 
                                         t->tag, job, &m->envelope));
 }
 
+/* mosaic_now's clock: each machine has its own. */
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static mosaic_status start_send(mosaic_transfer *t, message *m)
 {
     static int64_t sent;
     int64_t bytes = t->envelope.bytes;
-    header h = {t->envelope, sent++ & (APART - 1), t->left};
+    header h = {t->envelope, sent++ & (APART - 1), t->left, now(), first_here};
     if (t->apart) {
         t->manifest.number = h.number;
         h.number |= APART;
@@ -150,7 +161,7 @@ static mosaic_status open_envelope(mosaic_transfer *t, message *m)
     header h;
     memcpy(&h, m->buffer, HEADER);
     t->arrived = h.envelope;
-    t->left = h.left;
+    t->left = h.clock == first_here ? h.left : now() + h.left - h.sent;
     if (h.number & APART) {
         t->apart = true;
         memcpy(&t->manifest, m->buffer + HEADER, sizeof t->manifest);

@@ -4,7 +4,8 @@
  * left, arrives latency later, and has the receiver's wire for itself, too. Where the transport
  * says that a payload waits for its receiver (met), it begins when that has seen the envelope: who
  * computes and does not look has it later, as with MPI. The elements themselves are moved by the
- * transport; here messages are held back, those on devices excepted. */
+ * transport; here messages are held back, those on devices excepted. Machines have clocks of their
+ * own: of another one's message it is known how long after its envelope it left (mpi.c). */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -16,7 +16,7 @@ void mosaic_poll_watch(const mosaic_endpoint *e)
 {
     if (e->transport->alone) return;
     communicates = true;
-    mosaic_polling = e->active != NULL;
+    __atomic_store_n(&mosaic_polling, e->active != NULL, __ATOMIC_RELAXED); /* workers read it */
 }
 
 void mosaic_poll_messages(void)

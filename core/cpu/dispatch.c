@@ -40,7 +40,8 @@ static const mosaic_cpu_kernels tables[] = {
 };
 
 #if defined(__x86_64__)
-/* Tiles are eight kilobytes of state for each thread, which a process has to ask for. */
+/* Tiles are eight kilobytes of state for each thread, which a process has to ask for; from then on
+ * small stacks for signals are refused, so it does so only where the tiles are to be used. */
 static bool has_tiles(void)
 {
     enum { REQUEST = 0x1023, TILES = 18, BF16 = 1 << 22, TILE = 1 << 24 };
@@ -50,16 +51,18 @@ static bool has_tiles(void)
 }
 #endif
 
-/* How many entries of `tables` this CPU can run. */
-static int usable(void)
+/* How many entries of `tables` this CPU can run, tiles only where wanted (NULL: no matter). */
+static int usable(const char *wanted)
 {
+    (void)wanted;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                 __builtin_cpu_supports("bmi2");
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    return 1 + avx2 + avx512 + (avx512 && has_tiles());
+    bool tiles = avx512 && (!wanted || !strcmp(wanted, "amx")) && has_tiles();
+    return 1 + avx2 + avx512 + tiles;
 #else
     return 1;
 #endif
@@ -69,8 +72,9 @@ const mosaic_cpu_kernels *mosaic_cpu(void)
 {
     static const mosaic_cpu_kernels *chosen;
     if (chosen) return chosen;
-    int count = usable();
     const char *wanted = getenv("MOSAIC_ISA");
+    if (wanted && !*wanted) wanted = NULL;
+    int count = usable(wanted);
     const mosaic_cpu_kernels *pick = &tables[count - 1];
     for (int i = 0; wanted && i < count; i++)
         if (!strcmp(wanted, tables[i].isa)) pick = &tables[i];

@@ -52,7 +52,7 @@ static int place_start(const mosaic_gemm *g, int64_t element)
     for (int64_t i = 0; i < g->m; i++) {
         char *row = g->c + i * g->c_row * element;
         const char *from = g->add ? g->add + i * g->c_row * element : g->bias;
-        if (from && from != row) memcpy(row, from, (size_t)(g->n * element));
+        if (from) memcpy(row, from, (size_t)(g->n * element));
     }
     return g->bias || g->add;
 }

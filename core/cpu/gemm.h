@@ -9,7 +9,7 @@
 typedef struct mosaic_gemm {
     int dtype;
     int64_t m, n, k;
-    const char *a, *b, *bias, *add; /* bias, add: NULL for none, not both; add may be c */
+    const char *a, *b, *bias, *add; /* bias, add: NULL for none, not both */
     int64_t a_row, a_column, b_row, b_column, c_row;
     char *c;
     const float *packed; /* b, where mosaic_gemm_pack has packed it */

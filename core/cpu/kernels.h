@@ -192,8 +192,8 @@ typedef struct {
     const mosaic_program_kernels *program;
 } mosaic_cpu_kernels;
 
-/* The widest table that this machine can run; MOSAIC_ISA=scalar|avx2|avx512|amx asks for a
- * narrower. */
+/* The widest table that this machine can run; MOSAIC_ISA=scalar|avx2|avx512|amx (on ARM
+ * neon) asks for a narrower. */
 const mosaic_cpu_kernels *mosaic_cpu(void);
 
 /* In core/cpu/kernel/NAME.c: the symbol of this compilation, mosaic_cpu_NAME_ISA. */

@@ -3,6 +3,8 @@
  *
  * The tiles and the chunks of a long sum depend on the shape only, so that the result has the same
  * bits on any number of threads. */
+#include <limits.h>
+
 #include "../parallel.h"
 #include "cpu.h"
 #include "gemm.h"
@@ -119,6 +121,8 @@ static void add_axis(stack *s, int64_t size, int64_t c, int64_t a, int64_t b)
     s->step[s->axes][0] = c, s->step[s->axes][1] = a, s->step[s->axes++][2] = b;
 }
 
+static int64_t shorter(int64_t piece, int64_t left) { return piece < left ? piece : left; }
+
 static int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
 
 static int64_t products(const stack *s)
@@ -128,14 +132,22 @@ static int64_t products(const stack *s)
     return count;
 }
 
+/* Sums that are cut: long ones of small results, and what BLAS, which counts with ints, could not
+ * count. */
+static bool cuts_sums(const stack *s)
+{
+    const mosaic_gemm *g = &s->whole;
+    if (products(s) > 1 || !mosaic_dtype_is_float(g->dtype)) return false;
+    return g->k > INT_MAX || (g->m * g->n <= CHUNKED_RESULT && g->k >= 2 * CHUNK);
+}
+
 static void cut(stack *s)
 {
     const mosaic_gemm *g = &s->whole;
     s->tile_m = TILE_M;
     s->tiles_n = pieces(g->n, TILE_N);
     s->chunks = 1, s->chunk = g->k;
-    bool small = products(s) == 1 && g->m * g->n <= CHUNKED_RESULT;
-    if (!small || g->k < 2 * CHUNK || !mosaic_dtype_is_float(g->dtype)) return;
+    if (!cuts_sums(s)) return;
     int64_t longer = pieces(g->k, CHUNKS_AT_MOST);
     s->chunk = longer > CHUNK ? longer : CHUNK;
     s->chunks = pieces(g->k, s->chunk);
@@ -152,9 +164,21 @@ static stack make_stack(const mosaic_tensor *c, const mosaic_tensor *a, const mo
     return s;
 }
 
-/* ---- running -------------------------------------------------------------------------------- */
+/* Steps and sums that BLAS can count, or a refusal. */
+static mosaic_status check_counts(const stack *s)
+{
+    const mosaic_gemm *g = &s->whole;
+    int64_t m = shorter(s->tile_m, g->m), n = shorter(TILE_N, g->n);
+    bool fine = !mosaic_dtype_is_float(g->dtype) ||
+                (s->chunk <= INT_MAX && g->c_row <= INT_MAX &&
+                 mosaic_gemm_fits(g->dtype, m, s->chunk, g->a_row, g->a_column) &&
+                 mosaic_gemm_fits(g->dtype, s->chunk, n, g->b_row, g->b_column));
+    MOSAIC_REQUIRE(fine, "matmul: (%lld,%lld) times (%lld,%lld): BLAS counts to %d",
+                   (long long)g->m, (long long)g->k, (long long)g->k, (long long)g->n, INT_MAX);
+    return MOSAIC_OK;
+}
 
-static int64_t shorter(int64_t piece, int64_t left) { return piece < left ? piece : left; }
+/* ---- running -------------------------------------------------------------------------------- */
 
 /* The GELU of a tile of c, which is still in the cache. */
 static void activate(const stack *s, const mosaic_gemm *g, int64_t at)
@@ -323,6 +347,7 @@ static mosaic_status multiply(copies *room, const mosaic_tensor *out, mosaic_ten
         MOSAIC_TRY(mosaic_cpu_copy(&room->bias, e->bias));
         s.whole.bias = mosaic_data(&room->bias);
     }
+    MOSAIC_TRY(check_counts(&s));
     MOSAIC_TRY(run(&s, &room->packed));
     return fused ? MOSAIC_OK : finish(out, &c, e);
 }

@@ -19,7 +19,6 @@
 enum {
     CLASS_COUNT = MOSAIC_MEMORY_CLASSES,
     ALIGNMENT = 64,
-    PAGE = 4096,
     HUGE_PAGE = 1 << 21,
 #ifdef __SANITIZE_ADDRESS__
     SMALLEST_CUT = HUGE_PAGE, /* none: it would not see one block run into the next */
@@ -71,7 +70,7 @@ static int64_t cache_limit(void)
 int64_t mosaic_cpu_cached(const mosaic_device *self)
 {
     (void)self;
-    return __atomic_load_n(&cached_bytes, __ATOMIC_RELAXED);
+    return __atomic_load_n(&cached_bytes, __ATOMIC_RELAXED) + mosaic_shared_cached();
 }
 
 /* The bytes of a class's blocks. */
@@ -94,7 +93,7 @@ static void *huge(int64_t bytes)
 
 static bool is_cut(int64_t bytes) { return bytes >= SMALLEST_CUT && bytes < HUGE_PAGE; }
 
-/* The lock is held. What is left of a piece that is too small was never touched. */
+/* The lock is held. NULL: a piece is missing. */
 static void *cut(int class, int64_t bytes)
 {
     block *b = holes[class];
@@ -102,20 +101,35 @@ static void *cut(int class, int64_t bytes)
         holes[class] = b->next;
         return b;
     }
-    if (piece_end - piece < bytes) {
-        char *data = huge(PIECE);
-        if (!data) return NULL;
-        piece = data;
-        piece_end = data + PIECE;
-    }
+    if (piece_end - piece < bytes) return NULL;
     piece += bytes;
     return piece - bytes;
 }
 
-/* All pages of the block but the first, which links it, go back to the system. */
+/* As cut, after a piece has been got without the lock, unless another thread brought one meanwhile.
+ * What is left of a piece that is too small was never touched. */
+static void *cut_new(int class, int64_t bytes)
+{
+    char *new = huge(PIECE);
+    mosaic_lock_take(&lock);
+    void *data = cut(class, bytes);
+    if (!data && new) {
+        piece = new;
+        piece_end = new + PIECE;
+        new = NULL;
+        data = cut(class, bytes);
+    }
+    mosaic_lock_give(&lock);
+    free(new);
+    return data;
+}
+
+/* All pages of the block but the first, which links it, go back to the system. Blocks begin at
+ * multiples of 64 KiB, the largest pages there are but for huge ones. */
 static void put_away(block *b, int class, int64_t bytes)
 {
-    madvise((char *)b + PAGE, (size_t)(bytes - PAGE), MADV_DONTNEED);
+    int64_t page = sysconf(_SC_PAGESIZE);
+    madvise((char *)b + page, (size_t)(bytes - page), MADV_DONTNEED);
     mosaic_lock_take(&lock);
     b->next = holes[class];
     holes[class] = b;
@@ -130,7 +144,7 @@ static void *fresh(int class, int64_t bytes)
     mosaic_lock_take(&lock);
     void *data = cut(class, bytes);
     mosaic_lock_give(&lock);
-    return data;
+    return data ? data : cut_new(class, bytes);
 }
 
 static void give_back(block *b, int class, int64_t bytes)
@@ -150,12 +164,14 @@ void mosaic_cpu_trim(const mosaic_device *self)
     memset(cache, 0, sizeof cache);
     cached_bytes = 0;
     mosaic_lock_give(&lock);
-    for (int i = 0; i < CLASS_COUNT; i++)
+    for (int i = 0; i < CLASS_COUNT; i++) {
+        int64_t bytes = class_bytes(i);
         for (block *b = all[i], *next; b; b = next) {
             next = b->next;
-            int64_t bytes = class_bytes(i);
             if (!mosaic_shared_give(b, i, bytes, true)) give_back(b, i, bytes);
         }
+        if (mosaic_sharing) mosaic_shared_trim(i, bytes);
+    }
 }
 
 void *mosaic_cpu_allocate(const mosaic_device *self, int64_t bytes)
@@ -176,11 +192,19 @@ void *mosaic_cpu_allocate(const mosaic_device *self, int64_t bytes)
     return data ? data : fresh(class, bytes);
 }
 
+static void bound_cache(const mosaic_device *self)
+{
+    if (mosaic_cpu_cached(self) > cache_limit()) mosaic_cpu_trim(self);
+}
+
 void mosaic_cpu_release(const mosaic_device *self, void *data, int64_t bytes)
 {
     int class = size_class(&bytes);
     block *b = data;
-    if (mosaic_sharing && mosaic_shared_give(data, class, bytes, false)) return;
+    if (mosaic_sharing && mosaic_shared_give(data, class, bytes, false)) {
+        bound_cache(self);
+        return;
+    }
     if (mosaic_sharing && !mosaic_shared_reuses(data, bytes)) {
         give_back(data, class, bytes);
         return;
@@ -189,7 +213,6 @@ void mosaic_cpu_release(const mosaic_device *self, void *data, int64_t bytes)
     b->next = cache[class];
     cache[class] = b;
     cached_bytes += bytes;
-    bool full = cached_bytes > cache_limit();
     mosaic_lock_give(&lock);
-    if (full) mosaic_cpu_trim(self);
+    bound_cache(self);
 }

@@ -2,7 +2,9 @@
  *
  * One arena a process: a file without a name (nothing is left behind, however the process ends),
  * sparse, mapped once. Others open it through /proc and map it to read. Blocks are taken from its
- * end; freed ones wait in a list per size class, without pages but for the first, which links them.
+ * end; freed ones wait in two lists per size class: with their pages, to be used again soon, and,
+ * once trimmed, without pages but for the first, which links them. A child that forks does not
+ * inherit it: both would write to the same pages.
  *
  * Once somebody lends, all large tensors come from the arena, so that what is lent need not be
  * copied; but not where the system gives such files small pages only, which slow whole kernels down
@@ -42,7 +44,8 @@ static int64_t used; /* of the arena */
 bool mosaic_sharing;
 static bool all;
 static _Thread_local bool asked; /* for the tensor being made */
-static hole *holes[MOSAIC_MEMORY_CLASSES];
+static hole *filled[MOSAIC_MEMORY_CLASSES], *holes[MOSAIC_MEMORY_CLASSES];
+static int64_t filled_bytes;
 static mapping *others;
 static int other_count;
 
@@ -84,6 +87,7 @@ static mosaic_status open_arena(void)
         return status;
     }
     madvise(base, (size_t)size, MADV_HUGEPAGE);
+    madvise(base, (size_t)size, MADV_DONTFORK);
     int64_t mark = ((int64_t)(mosaic_now() * 1e9) ^ (int64_t)getpid() << 32) & ((1LL << 53) - 1);
     memcpy(base, &mark, sizeof mark);
     own = (mapping){getpid(), file, mark, base, size};
@@ -125,28 +129,56 @@ static void *take_new(int64_t bytes)
     return own.base + from;
 }
 
+static hole *pop(hole **list)
+{
+    hole *h = *list;
+    if (h) *list = h->next;
+    return h;
+}
+
 void *mosaic_shared_take(int class, int64_t bytes)
 {
     pthread_mutex_lock(&lock);
-    hole *h = holes[class];
-    if (h) holes[class] = h->next;
-    void *block = h ? (void *)h : take_new(bytes);
+    void *block = pop(&filled[class]);
+    if (block) filled_bytes -= bytes;
+    if (!block) block = pop(&holes[class]);
+    if (!block) block = take_new(bytes);
     pthread_mutex_unlock(&lock);
     return block;
+}
+
+/* Its pages but the first go back to the system. */
+static void empty(const void *block, int64_t bytes)
+{
+    int64_t from = (const char *)block - own.base + PAGE, length = bytes - PAGE;
+    if (length > 0) fallocate(own.file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, length);
 }
 
 bool mosaic_shared_give(void *block, int class, int64_t bytes, bool trims)
 {
     if (!is_own(block) || (all && !trims)) return false;
-    int64_t from = (char *)block - own.base + PAGE, length = bytes - PAGE;
-    if (trims && length > 0)
-        fallocate(own.file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, length);
+    if (trims) empty(block, bytes);
     pthread_mutex_lock(&lock);
-    hole *h = block;
-    h->next = holes[class];
-    holes[class] = h;
+    hole *h = block, **list = trims ? &holes[class] : &filled[class];
+    h->next = *list;
+    *list = h;
+    if (!trims) filled_bytes += bytes;
     pthread_mutex_unlock(&lock);
     return true;
+}
+
+int64_t mosaic_shared_cached(void) { return __atomic_load_n(&filled_bytes, __ATOMIC_RELAXED); }
+
+void mosaic_shared_trim(int class, int64_t bytes)
+{
+    pthread_mutex_lock(&lock);
+    for (hole *h; (h = pop(&filled[class]));) {
+        filled_bytes -= bytes;
+        empty(h, bytes);
+        h->next = holes[class];
+        holes[class] = h;
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 /* ---- lending -------------------------------------------------------------------------------- */
@@ -156,6 +188,12 @@ static void begin_lending(void)
     mosaic_sharing = true;
     all = lends_all();
     if (all) mosaic_cpu_trim(NULL); /* or blocks from elsewhere would be used again */
+}
+
+static mosaic_status fill(mosaic_tensor *out, const mosaic_tensor *a)
+{
+    MOSAIC_REQUIRE(is_own(out->storage->data), "share: no address space is left");
+    return mosaic_copy(out, a);
 }
 
 mosaic_status mosaic_share_lend(mosaic_tensor *out, int64_t *place, const mosaic_tensor *a)
@@ -170,9 +208,9 @@ mosaic_status mosaic_share_lend(mosaic_tensor *out, int64_t *place, const mosaic
         mosaic_status status =
             mosaic_tensor_new(out, (mosaic_dtype)a->dtype, a->ndim, a->size, "cpu");
         asked = false;
+        if (status == MOSAIC_OK) status = fill(out, a);
+        if (status) mosaic_tensor_clear(out);
         MOSAIC_TRY(status);
-        MOSAIC_REQUIRE(is_own(out->storage->data), "share: no address space is left");
-        MOSAIC_TRY(mosaic_copy(out, a));
     }
     place[0] = (char *)out->storage->data - own.base;
     place[1] = out->storage->bytes;

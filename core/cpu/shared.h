@@ -16,5 +16,9 @@ void *mosaic_shared_take(int class, int64_t bytes);
 /* Takes it back, unless it is no such block, or one that can wait with others to be used again
  * (which `trims` ends). */
 bool mosaic_shared_give(void *block, int class, int64_t bytes, bool trims);
+/* The bytes of those that were taken back and have their pages still; the pages of all such blocks
+ * of one class go back to the system. */
+int64_t mosaic_shared_cached(void);
+void mosaic_shared_trim(int class, int64_t bytes);
 
 #endif

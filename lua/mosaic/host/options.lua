@@ -29,11 +29,14 @@ the job, default 300), MOSAIC_ISA (scalar, avx2, avx512, amx, neon), MOSAIC_DEVI
 MOSAIC_TRACE (see --trace), MOSAIC_MPIRUN (another mpirun), MOSAIC_NODE_SIZE (so many ranks count as a
 node), MOSAIC_MEMORY_LIMIT (bytes that tensors on the CPU may take), MOSAIC_PACE (latency:bandwidth: a
 slower wire between ranks, in microseconds and Gbit/s, to try out what one costs), MOSAIC_SHARE (auto, all,
-copies, off: what ranks of a node read in place).
+copies, off: what ranks of a node read in place), MOSAIC_SHARE_FROM (bytes from which it is worth that),
+MOSAIC_MPI_PIECE (bytes that MPI moves at once).
 On GPUs: MOSAIC_TF32 (1: f32 matrices are multiplied in TF32), MOSAIC_ATTENTION (auto, small, hopper,
 tensor, plain: its kernels), MOSAIC_TRANSPORT (auto, nccl, ipc, staged: how tensors travel),
 MOSAIC_CUDA_LIB (another plug-in), MOSAIC_NCCL_LIB (another libnccl.so.2), MOSAIC_CACHE (folder of compiled
-kernels, default ~/.cache/mosaic).
+kernels, default ~/.cache/mosaic), MOSAIC_CUDA_CACHE (0: freed memory is not kept), MOSAIC_STAGING_LIMIT and
+MOSAIC_STAGING_PIECE (bytes of pinned memory for messages, in all and of a piece), MOSAIC_IPC_SLOT (bytes of
+a buffer between two processes on a GPU).
 Exit status: 0 done, 1 an error in Lua, 2 a wrong command line or a device that cannot be used, 86 a
 collective that timed out.
 ]==]
