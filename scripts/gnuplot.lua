@@ -30,7 +30,7 @@ return function(path, settings, curves)
   file:write(HEAD:format(path), settings, "\n", table.concat(blocks, "\n"), "\nplot ",
     table.concat(references, ", \\\n  "), "\n")
   file:close()
-  local drawn = os.execute("gnuplot " .. script) == 0
+  local drawn = os.execute("gnuplot '" .. script:gsub("'", "'\\''") .. "'") == 0
   os.remove(script)
   return drawn
 end
