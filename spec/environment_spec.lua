@@ -39,12 +39,9 @@ describe("an environment variable", function()
 
   it("of those that are checked is listed by --help", function()
     local usage = require("mosaic.host.options").usage
-    local names = 0
-    for name in program.shell("cat lua/mosaic/environment.lua").out:gmatch '{ "(MOSAIC_[%u%d_]+)"' do
+    for _, name in ipairs(require("mosaic.environment").names()) do
       assert(usage:find(name .. "%f[^%u%d_]"), name .. " is not in --help")
-      names = names + 1
     end
-    assert.is_true(names > 10)
   end)
 
   it("that asks for other kernels leaves the state of AMX tiles alone", function()

@@ -57,6 +57,13 @@ function environment.problem()
   end
 end
 
+--- The names of all of them.
+function environment.names()
+  local names = {}
+  for i, variable in ipairs(VARIABLES) do names[i] = variable[1] end
+  return names
+end
+
 --- A number that one of them says, or nil.
 function environment.number(name) return tonumber(os.getenv(name)) end
 
