@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "cpu.h"
+#include "kernel/loops.h"
 #include "loop.h"
 
 typedef struct {

@@ -20,7 +20,7 @@ static void NAME(blend)(const rows *r, REAL *out, REAL w1, const REAL *out1, REA
 {
     bool even = r->column[0] == 1 && r->column[1] == 1 && r->column[2] == 1;
     if (even && w1 != 0 && w2 != 0) { /* in vectors */
-#pragma GCC ivdep
+        INDEPENDENT
         for (int64_t c = 0; c < r->d; c++) out[c] = w1 * out1[c] + w2 * out2[c];
         return;
     }
