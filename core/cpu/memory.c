@@ -73,11 +73,11 @@ int64_t mosaic_cpu_cached(const mosaic_device *self)
     return __atomic_load_n(&cached_bytes, __ATOMIC_RELAXED) + mosaic_shared_cached();
 }
 
-/* The bytes of a class's blocks. */
+/* The bytes of a class's blocks. (No block is of the last classes, whose sizes wrap around.) */
 static int64_t class_bytes(int class)
 {
-    int64_t base = (int64_t)ALIGNMENT << class / 4;
-    return base + class % 4 * (base / 4);
+    uint64_t base = (uint64_t)ALIGNMENT << class / 4;
+    return (int64_t)(base + (uint64_t) class % 4 * (base / 4));
 }
 
 /* Begins and ends with huge pages. */

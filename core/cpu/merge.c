@@ -41,7 +41,7 @@ static weights weights_of(double lse1, double lse2)
 
 /* Runs over the rows of the operands; those with one dim more than lse_dims are vectors. */
 static mosaic_status walk(const mosaic_tensor *const *tensors, int count, int lse_dims,
-                          bool has_dlse, mosaic_loop_body f32, mosaic_loop_body f64)
+                          bool has_dlse, mosaic_loop_body single, mosaic_loop_body full)
 {
     rows r = {.has_dlse = has_dlse};
     mosaic_tensor views[MOSAIC_LOOP_OPERANDS];
@@ -56,7 +56,7 @@ static mosaic_status walk(const mosaic_tensor *const *tensors, int count, int ls
         views[i].ndim = lse_dims;
     }
     bool wide = tensors[0]->dtype == MOSAIC_DTYPE_F64;
-    mosaic_loop(count, operands, wide ? f64 : f32, &r);
+    mosaic_loop(count, operands, wide ? full : single, &r);
     return MOSAIC_OK;
 }
 

@@ -126,8 +126,8 @@ describe("a job whose ranks read in place", function()
         for _, t in ipairs { out, unpack(x) } do t:free() end
         return mosaic.memory().peak_bytes
       end
-      peak()
       local bytes = peak()
+      for _ = 1, 4 do bytes = math.min(bytes, peak()) end -- the collector may see something a call later
       if comm.rank == 0 then print(("peak %g"):format(bytes / (2 * 4096 * 16 * 4))) end]]
     local function units(kind)
       local found = run("MOSAIC_SHARE=" .. kind, 4, text)
