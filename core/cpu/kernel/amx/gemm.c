@@ -225,7 +225,7 @@ static operand b_from(const mosaic_gemm *g, int64_t p, int64_t depth, int64_t j,
 static void begin_split(const job *x, place at, int turn, chores *w)
 {
     const mosaic_gemm *g = x->g;
-    w->a.from.lines = w->b.from.lines = 0;
+    w->a.from = w->b.from = (operand){0};
     if (at.i >= g->m) return;
     operand a = {(const float *)g->a + at.i * g->a_row + at.p * g->a_column,
                  g->a_row,
