@@ -19,6 +19,7 @@ enum {
     CHUNKS_AT_MOST = 16,         /* ... and into how many parts a sum is cut */
     CHUNKED_RESULT = 256 * 1024, /* elements of a result small enough to be kept once per chunk */
     MERGE_FROM = 64,             /* rows below which packing a beats one gemm per matrix */
+    PACKED_SUM = 256,            /* terms of a sum of a^T b up to which packing b first pays */
     TASK_FLOPS = 1 << 21,        /* less is not worth waking a thread */
 };
 
@@ -253,10 +254,13 @@ static mosaic_status run_chunked(stack *s, int64_t tasks)
     return MOSAIC_OK;
 }
 
-/* One b for all products, such as a layer's weight: packed (in *room) before the tasks share it. */
+/* One b for all products, such as a layer's weight: packed (in *room) before the tasks share it.
+ * The long sums of a gradient, a^T b, are faster when b is packed as it comes: 3600 terms 205
+ * against 98 GF/s. */
 static mosaic_status pack_shared(stack *s, mosaic_tensor *room)
 {
-    bool shared = s->chunks == 1 && s->tiles_n == 1;
+    bool gradient = s->whole.a_column != 1 && s->whole.k > PACKED_SUM;
+    bool shared = s->chunks == 1 && s->tiles_n == 1 && !gradient;
     for (int axis = 0; axis < s->axes; axis++) shared = shared && s->step[axis][2] == 0;
     int64_t size = shared ? mosaic_gemm_packed_size(&s->whole) : 0;
     if (size == 0) return MOSAIC_OK;
