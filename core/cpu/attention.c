@@ -1,9 +1,9 @@
 /* attention.c - cuts attention into units and spreads them over threads.
  *
  * A unit is the group of query heads that share one key/value head of one batch entry. Forward, the
- * queries of a unit are cut further; backward, a unit is one piece of work, because all its queries
- * add to the same dk and dv. Units whose dbias is the same memory are worked through by one thread,
- * in order. Nothing here depends on the number of threads but who does what. */
+ * queries of a unit are cut further; backward, its keys are, because all its queries add to the
+ * same dk and dv, and chunks of keys add to dq in order. Units whose dbias is the same memory are
+ * worked through in order, too. Nothing here depends on the number of threads but who does what. */
 #include "attention_unit.h"
 
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include "../parallel.h"
 #include "cpu.h"
 #include "kernels.h"
+#include "pause.h"
 
 /* ---- work ----------------------------------------------------------------------------------- */
 
@@ -24,7 +25,8 @@ typedef struct {
     mosaic_attention_plan positions;
     int64_t units, rows;           /* rows of a unit */
     int64_t row_chunk, row_chunks; /* rows of a task; tasks of a unit */
-    int64_t keys, key_chunks;      /* backward: in a chunk; of a unit */
+    int64_t keys, key_chunks;      /* backward: of a chunk; chunks of a unit */
+    int64_t taken, *passed;        /* chunks; (units, chunks): mosaic_attention_part */
     int64_t outer[3], shared[3];   /* (b0, b1, kv_heads): spread over threads; done in turn */
     int64_t scratch;               /* bytes that a thread needs */
     bool failed;                   /* to allocate them */
@@ -245,70 +247,79 @@ mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call)
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* These rows against all keys. */
-static void backward_all_keys(const job *j, const mosaic_attention_unit *u, int64_t row_from,
-                              int64_t row_to, bool dkv, void *scratch, mosaic_attention_work *work)
+enum { SHARED_BELOW = 8 }; /* units of a thread: with more of them, sharing evens out nothing */
+
+void mosaic_attention_wait(const mosaic_attention_part *part, int64_t tile)
 {
-    for (int64_t key = 0; key < u->nk; key += j->keys) {
-        mosaic_attention_part part = {row_from, row_to, key, end_of(key, j->keys, u->nk),
-                                      true,     dkv};
-        j->backward->run(u, &part, scratch, work);
+    for (int64_t c = 0; part->passed && c < part->chunk; c++)
+        for (int times = 0; __atomic_load_n(&part->passed[c], __ATOMIC_ACQUIRE) <= tile; times++)
+            mosaic_pause(times);
+}
+
+/* These chunks of the units that are number i of those spread over threads, one after the other. */
+static void backward_chunks(const job *j, int64_t i, int64_t from, int64_t to,
+                            const mosaic_attention_unit *next, void *scratch,
+                            mosaic_attention_work *work)
+{
+    const int64_t *s = j->shared, *o = j->outer, *size = j->call->k.size;
+    for (int64_t t = 0; t < s[0] * s[1] * s[2]; t++) {
+        int64_t b0 = i / (o[1] * o[2]) + t / (s[1] * s[2]);
+        int64_t b1 = i / o[2] % o[1] + t / s[2] % s[1], head = i % o[2] + t % s[2];
+        int64_t unit = (b0 * size[1] + b1) * size[2] + head;
+        mosaic_attention_unit u = mosaic_attention_unit_at(j->call, &j->positions, b0, b1, head);
+        u.next = next;
+        for (int64_t c = from; c < to; c++) {
+            int64_t key = c * j->keys;
+            mosaic_attention_part part = {c, key, end_of(key, j->keys, u.nk),
+                                          j->passed ? j->passed + unit * j->key_chunks : NULL};
+            j->backward->run(&u, &part, scratch, work);
+        }
     }
 }
 
-/* Whole units; those that share their dbias one after the other. */
 static void backward_units(void *context, int64_t from, int64_t to)
 {
     job *j = context;
-    const int64_t *s = j->shared, *o = j->outer;
     mosaic_attention_work work = {0};
     void *scratch = take_scratch(j);
-    for (int64_t i = from; scratch && i < to; i++)
-        for (int64_t t = 0; t < s[0] * s[1] * s[2]; t++) {
-            int64_t b0 = i / (o[1] * o[2]) + t / (s[1] * s[2]);
-            int64_t b1 = i / o[2] % o[1] + t / s[2] % s[1], head = i % o[2] + t % s[2];
-            mosaic_attention_unit u = mosaic_attention_unit_at(j->call, &j->positions, b0, b1,
-                                                               head),
-                                  next;
-            if (s[0] * s[1] * s[2] == 1) u.next = unit_after(j, i, to, &next);
-            backward_all_keys(j, &u, 0, j->rows, true, scratch, &work);
-        }
-    count_work(j, &work);
-    give_scratch(j, scratch);
-}
-
-/* dk and dv of chunks of keys. */
-static void backward_keys(void *context, int64_t from, int64_t to)
-{
-    job *j = context;
-    mosaic_attention_work work = {0};
-    void *scratch = take_scratch(j);
+    bool alone = j->shared[0] * j->shared[1] * j->shared[2] == 1;
     for (int64_t i = from; scratch && i < to; i++) {
-        mosaic_attention_unit u = unit_of(j, i / j->key_chunks);
-        int64_t key = folded(i % j->key_chunks, j->key_chunks) * j->keys;
-        mosaic_attention_part part = {0, j->rows, key, end_of(key, j->keys, u.nk), false, true};
-        j->backward->run(&u, &part, scratch, &work);
+        mosaic_attention_unit next;
+        backward_chunks(j, i, 0, j->key_chunks, alone ? unit_after(j, i, to, &next) : NULL, scratch,
+                        &work);
     }
     count_work(j, &work);
     give_scratch(j, scratch);
 }
 
-/* dq of chunks of queries: pairs that backward_keys has counted. */
-static void backward_rows(void *context, int64_t from, int64_t to)
+/* Chunk by chunk, the next one for whoever is free: who waits does so for chunks that others have
+ * taken before, of which the first waits for nobody. */
+static void backward_shared(void *context, int64_t from, int64_t to)
 {
     job *j = context;
-    mosaic_attention_work again = {0};
+    const int64_t count = j->outer[0] * j->outer[1] * j->outer[2] * j->key_chunks;
+    mosaic_attention_work work = {0};
     void *scratch = take_scratch(j);
-    for (int64_t i = from; scratch && i < to; i++) {
-        mosaic_attention_unit u = unit_of(j, i / j->row_chunks);
-        int64_t row = folded(i % j->row_chunks, j->row_chunks) * j->row_chunk;
-        backward_all_keys(j, &u, row, end_of(row, j->row_chunk, j->rows), false, scratch, &again);
+    (void)from, (void)to;
+    while (scratch) {
+        int64_t i = __atomic_fetch_add(&j->taken, 1, __ATOMIC_RELAXED), c = i % j->key_chunks;
+        if (i >= count) break;
+        backward_chunks(j, i / j->key_chunks, c, c + 1, NULL, scratch, &work);
     }
+    count_work(j, &work);
     give_scratch(j, scratch);
 }
 
-/* Where there are fewer units than threads, keys and then queries are spread: two products more
- * per pair, but every thread works. The sums are the same. */
+/* Do several threads share the chunks of a unit? A dbias that was broadcast along keys is the same
+ * element for all chunks. */
+static bool shares_units(const job *j)
+{
+    int64_t threads = mosaic_threads(), units = j->outer[0] * j->outer[1] * j->outer[2];
+    return threads > 1 && units < SHARED_BELOW * threads && j->key_chunks > 1 &&
+           !(j->call->dbias.storage && j->call->dbias.stride[4] == 0) &&
+           mosaic_tensor_numel(&j->call->q) * j->call->k.size[3] >= 2 * SMALL_WORK;
+}
+
 mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call)
 {
     if (is_small(call)) return run_small(call, small_backward);
@@ -318,12 +329,13 @@ mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call)
     j.scratch = j.backward->scratch(&u);
     j.keys = j.backward->keys(&u);
     j.key_chunks = (u.nk + j.keys - 1) / j.keys;
-    bool whole = j.units >= mosaic_threads() || call->dbias.storage || j.row_chunks == 1;
-    if (whole) {
+    if (!shares_units(&j)) {
         spread(&j, j.outer[0] * j.outer[1] * j.outer[2], backward_units);
-    } else {
-        spread(&j, j.units * j.key_chunks, backward_keys);
-        spread(&j, j.units * j.row_chunks, backward_rows);
+        return close_job(&j);
     }
+    j.passed = calloc((size_t)(j.units * j.key_chunks), 8);
+    j.failed = !j.passed;
+    if (j.passed) mosaic_parallel(mosaic_threads(), 1, backward_shared, &j);
+    free(j.passed);
     return close_job(&j);
 }

@@ -148,13 +148,23 @@ struct mosaic_attention_kernels {
                 mosaic_attention_work *work);
 };
 
-/* What one call of backward does: these rows against these keys, for dq, or dk and dv, or both.
- * Keys start at a multiple of `keys`, and there are at most so many. Keys from 0 on assign dq,
- * later ones add to it; all rows must come in one part where dk and dv are wanted. */
+/* What one call of backward does: all rows against these keys, which start at a multiple of `keys`
+ * and are at most so many. Keys from 0 on assign dq, later ones add to it.
+ *
+ * Several threads may share a unit, each with a chunk of keys of its own. Then chunks add to the dq
+ * of a tile in order: each of them counts the tiles that it is through with, and before it touches
+ * the dq of one it waits for those before it. */
 typedef struct {
-    int64_t row_from, row_to, key_from, key_to;
-    bool dq, dkv;
+    int64_t chunk, key_from, key_to;
+    int64_t *passed; /* (chunks): tiles; NULL: nobody shares */
 } mosaic_attention_part;
+
+void mosaic_attention_wait(const mosaic_attention_part *part, int64_t tile);
+
+static inline void mosaic_attention_pass(const mosaic_attention_part *part, int64_t tile)
+{
+    if (part->passed) __atomic_store_n(&part->passed[part->chunk], tile + 1, __ATOMIC_RELEASE);
+}
 
 struct mosaic_attention_backward_kernels {
     int64_t (*keys)(const mosaic_attention_unit *u);

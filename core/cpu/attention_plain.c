@@ -1,6 +1,7 @@
 /* attention_plain.c - attention of one query after the other, in double precision: for f64
  * operands, where being right matters more than being fast. */
 #include <math.h>
+#include <string.h>
 
 #include "../poll.h"
 #include "attention.h"
@@ -11,6 +12,7 @@ typedef struct {
     double *slope;           /* (nk): d score of the program / d score */
     double *registers;       /* of programs */
     double *q, *out, *dq;    /* (d): of one query */
+    int64_t from, to;        /* the keys that it is about */
     int64_t pairs;           /* seen so far */
 } workspace;
 
@@ -22,7 +24,7 @@ static int64_t scratch_bytes(const mosaic_attention_unit *u)
 static workspace lay_out(const mosaic_attention_unit *u, void *scratch)
 {
     int64_t matrix = u->nk * u->d;
-    workspace w = {.k = scratch};
+    workspace w = {.k = scratch, .to = u->nk};
     w.v = w.k + matrix;
     w.dk = w.v + matrix;
     w.dv = w.dk + matrix;
@@ -42,9 +44,12 @@ static void read_row(double *to, const mosaic_rows *from, int64_t head, int64_t 
         to[c] = mosaic_element_read(from->data, mosaic_rows_at(from, head, row, c), from->dtype);
 }
 
-static void read_matrix(double *to, const mosaic_rows *from, int64_t rows, int64_t d)
+static void read_keys(workspace *w, const mosaic_attention_unit *u)
 {
-    for (int64_t j = 0; j < rows; j++) read_row(to + j * d, from, 0, j, d);
+    for (int64_t j = w->from; j < w->to; j++) {
+        read_row(w->k + j * u->d, &u->k, 0, j, u->d);
+        read_row(w->v + j * u->d, &u->v, 0, j, u->d);
+    }
 }
 
 static void write_row(const mosaic_rows *to, int64_t head, int64_t row, const double *from,
@@ -108,36 +113,36 @@ static void apply_score(const mosaic_attention_unit *u, const workspace *w, int6
     }
 }
 
-static int64_t run_length(int64_t from, int64_t nk)
+static int64_t run_length(int64_t from, int64_t to)
 {
-    return nk - from < MOSAIC_PROGRAM_RUN ? nk - from : MOSAIC_PROGRAM_RUN;
+    return to - from < MOSAIC_PROGRAM_RUN ? to - from : MOSAIC_PROGRAM_RUN;
 }
 
-/* score (nk) <- 0 where query i may look, else -infinity */
+/* score <- 0 where query i may look, else -infinity */
 static void look(const mosaic_attention_unit *u, workspace *w, int64_t head, int64_t i)
 {
-    for (int64_t j = 0; j < u->nk; j++)
+    for (int64_t j = w->from; j < w->to; j++)
         w->score[j] = mosaic_attention_sees(u, head, i, j) ? 0 : -INFINITY;
-    for (int64_t j = 0; u->keep_if && j < u->nk; j += MOSAIC_PROGRAM_RUN)
-        apply_keep(u, w, head, i, j, run_length(j, u->nk), w->score + j);
-    for (int64_t j = 0; j < u->nk; j++) w->pairs += w->score[j] == 0;
+    for (int64_t j = w->from; u->keep_if && j < w->to; j += MOSAIC_PROGRAM_RUN)
+        apply_keep(u, w, head, i, j, run_length(j, w->to), w->score + j);
+    for (int64_t j = w->from; j < w->to; j++) w->pairs += w->score[j] == 0;
 }
 
-/* The scores of query i against all keys, -infinity where it may not look; returns the largest. */
+/* The scores of query i against the keys, -infinity where it may not look; returns the largest. */
 static double scores(const mosaic_attention_unit *u, workspace *w, int64_t head, int64_t i)
 {
     double top = -INFINITY;
     mosaic_poll();
     read_row(w->q, &u->q, head, i, u->d);
     look(u, w, head, i);
-    for (int64_t j = 0; j < u->nk; j++) {
+    for (int64_t j = w->from; j < w->to; j++) {
         if (w->score[j] == -INFINITY) continue;
         w->score[j] =
             u->scale * dot(w->q, w->k + j * u->d, u->d) + mosaic_attention_added(u, head, i, j);
     }
-    for (int64_t j = 0; u->score && j < u->nk; j += MOSAIC_PROGRAM_RUN)
-        apply_score(u, w, head, i, j, run_length(j, u->nk), w->score + j, w->slope + j);
-    for (int64_t j = 0; j < u->nk; j++)
+    for (int64_t j = w->from; u->score && j < w->to; j += MOSAIC_PROGRAM_RUN)
+        apply_score(u, w, head, i, j, run_length(j, w->to), w->score + j, w->slope + j);
+    for (int64_t j = w->from; j < w->to; j++)
         if (!(w->score[j] <= top)) top = w->score[j]; /* a NaN stays */
     return top;
 }
@@ -162,8 +167,7 @@ static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, vo
                     mosaic_attention_work *work)
 {
     workspace w = lay_out(u, scratch);
-    read_matrix(w.k, &u->k, u->nk, u->d);
-    read_matrix(w.v, &u->v, u->nk, u->d);
+    read_keys(&w, u);
     for (int64_t r = from; r < to; r++) forward_row(u, &w, r / u->nq, r % u->nq);
     work->visible += w.pairs;
     work->computed += w.pairs;
@@ -172,14 +176,15 @@ static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, vo
 /* p = exp(s - lse), ds = p (kept dout.v - delta); dv += kept p dout, dk += ds q, dq = ds k. The sum
  * over keys of kept p dout.v is dout.out, so delta is what it is without dropout. */
 static void backward_row(const mosaic_attention_unit *u, const mosaic_attention_part *part,
-                         workspace *w, int64_t head, int64_t i)
+                         workspace *w, int64_t row)
 {
+    const int64_t head = row / u->nq, i = row % u->nq;
     double *dout = w->out;
     double lse = read_number(&u->lse, head, i), delta = read_number(&u->delta, head, i);
     scores(u, w, head, i);
     read_row(dout, &u->dout, head, i, u->d);
     for (int64_t c = 0; c < u->d; c++) w->dq[c] = 0;
-    for (int64_t j = 0; j < u->nk; j++) {
+    for (int64_t j = w->from; j < w->to; j++) {
         if (w->score[j] == -INFINITY) continue;
         double p = exp(w->score[j] - lse), kept = mosaic_attention_kept(u, head, i, j);
         double ds = p * (kept * dot(dout, w->v + j * u->d, u->d) - delta);
@@ -192,21 +197,24 @@ static void backward_row(const mosaic_attention_unit *u, const mosaic_attention_
         double old = mosaic_element_read(u->dbias.data, at, u->dbias.dtype);
         mosaic_element_write(u->dbias.data, at, u->dbias.dtype, old + ds);
     }
-    if (part->dq) write_row(&u->dq, head, i, w->dq, u->d, u->scale, u->accumulate);
+    mosaic_attention_wait(part, row);
+    write_row(&u->dq, head, i, w->dq, u->d, u->scale, u->accumulate || w->from > 0);
+    mosaic_attention_pass(part, row);
 }
 
-static int64_t all_keys(const mosaic_attention_unit *u) { return u->nk; }
+/* As many as are worth a thread, at least. */
+static int64_t chunk_keys(const mosaic_attention_unit *u) { return u->nk < 512 ? u->nk : 512; }
 
 static void backward(const mosaic_attention_unit *u, const mosaic_attention_part *part,
                      void *scratch, mosaic_attention_work *work)
 {
     workspace w = lay_out(u, scratch);
-    read_matrix(w.k, &u->k, u->nk, u->d);
-    read_matrix(w.v, &u->v, u->nk, u->d);
-    for (int64_t c = 0; c < u->nk * u->d; c++) w.dk[c] = w.dv[c] = 0;
-    for (int64_t r = part->row_from; r < part->row_to; r++)
-        backward_row(u, part, &w, r / u->nq, r % u->nq);
-    for (int64_t j = 0; part->dkv && j < u->nk; j++) {
+    w.from = part->key_from, w.to = part->key_to;
+    read_keys(&w, u);
+    memset(w.dk + w.from * u->d, 0, (size_t)((w.to - w.from) * u->d) * 8);
+    memset(w.dv + w.from * u->d, 0, (size_t)((w.to - w.from) * u->d) * 8);
+    for (int64_t r = 0; r < u->group * u->nq; r++) backward_row(u, part, &w, r);
+    for (int64_t j = w.from; j < w.to; j++) {
         write_row(&u->dk, 0, j, w.dk + j * u->d, u->d, u->scale, u->accumulate);
         write_row(&u->dv, 0, j, w.dv + j * u->d, u->d, 1, u->accumulate);
     }
@@ -221,5 +229,5 @@ static int64_t forward_scratch_bytes(const mosaic_attention_unit *u, int64_t row
 }
 
 const mosaic_attention_kernels mosaic_attention_plain = {forward_scratch_bytes, forward};
-const mosaic_attention_backward_kernels mosaic_attention_backward_plain = {all_keys, scratch_bytes,
-                                                                           backward};
+const mosaic_attention_backward_kernels mosaic_attention_backward_plain = {chunk_keys,
+                                                                           scratch_bytes, backward};

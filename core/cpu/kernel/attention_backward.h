@@ -20,7 +20,7 @@
 #ifndef MOSAIC_CPU_ATTENTION_BACKWARD_H
 #define MOSAIC_CPU_ATTENTION_BACKWARD_H
 
-enum { BLOCK = 64, MOST_KEYS = 2048, CACHE_FLOATS = 192 * 1024 };
+enum { BLOCK = 64, LEAST_KEYS = 512, MOST_KEYS = 2048, CHUNKS = 4, CACHE_FLOATS = 192 * 1024 };
 enum { SLACK = ALIGN - STEP }; /* rows before the weights that products may write */
 
 typedef struct {
@@ -48,10 +48,15 @@ typedef struct {
     tile tile;
 } workspace;
 
+/* All chunks but the last are alike, and there are CHUNKS of them or more where they do not get too
+ * short for what opening a tile costs: several threads share them. */
 static int64_t chunk_keys(const mosaic_attention_unit *u)
 {
-    int64_t fit = CACHE_FLOATS / (5 * round_up(u->d, 16)) / BLOCK * BLOCK;
-    return min_i64(min_i64(max_i64(fit, 2 * BLOCK), MOST_KEYS), round_up(u->nk, BLOCK));
+    int64_t fit = min_i64(CACHE_FLOATS / (5 * round_up(u->d, 16)), MOST_KEYS) / BLOCK * BLOCK;
+    int64_t fair = max_i64(u->nk / CHUNKS, LEAST_KEYS);
+    fit = max_i64(min_i64(fit, fair), 2 * BLOCK);
+    int64_t chunks = (u->nk + fit - 1) / fit;
+    return round_up((u->nk + chunks - 1) / chunks, BLOCK);
 }
 
 static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **scratch)
@@ -130,7 +135,7 @@ static void apply_slopes(const workspace *w, int64_t keys)
 
 /* p and ds of the keys of s, which start `key` keys into the chunk, and what they add to dq. */
 VEC_INLINE void slants_of_vectors(int vectors, const mosaic_attention_unit *u, const workspace *w,
-                                  const span *s, int64_t key, bool dq)
+                                  const span *s, int64_t key)
 {
     const int64_t keys = s->to - s->from, lead = key % ALIGN;
     const float *mask = s->hides || s->adds ? w->mask : NULL;
@@ -144,7 +149,7 @@ VEC_INLINE void slants_of_vectors(int vectors, const mosaic_attention_unit *u, c
     if (u->score) apply_slopes(w, keys);
     clear_rows(w, -lead, 0);
     clear_rows(w, keys, round_up(lead + keys, ALIGN) - lead);
-    if (dq) add_dq(vectors, u, w->tile.dq, &w->packed, w->slant, key, keys, &w->tile.packed);
+    add_dq(vectors, u, w->tile.dq, &w->packed, w->slant, key, keys, &w->tile.packed);
 }
 
 static void add_dbias(const mosaic_attention_unit *u, const workspace *w, int64_t from,
@@ -171,15 +176,14 @@ static void work_block(const mosaic_attention_unit *u, const mosaic_attention_pa
         make_mask(u, t->first, t->rows, s, w->seen, w->mask, t->vectors * VEC_LANES);
     if (w->factors) make_factors(u, t->first, t->rows, s->from, keys, w->factors, TILE);
     if (LEAST_VECTORS <= 1 && t->vectors == 1)
-        slants_of_vectors(1, u, w, s, key, part->dq);
+        slants_of_vectors(1, u, w, s, key);
     else if (LEAST_VECTORS <= 2 && t->vectors == 2)
-        slants_of_vectors(2, u, w, s, key, part->dq);
+        slants_of_vectors(2, u, w, s, key);
     else
-        slants_of_vectors(VECTORS, u, w, s, key, part->dq);
+        slants_of_vectors(VECTORS, u, w, s, key);
     if (u->dbias.data) add_dbias(u, w, s->from, keys);
-    if (part->dkv)
-        add_dkv(u, w->dk, w->dv, w->columns, &t->packed, w->weights, w->slant, key, keys, t->rows,
-                w->fetch);
+    add_dkv(u, w->dk, w->dv, w->columns, &t->packed, w->weights, w->slant, key, keys, t->rows,
+            w->fetch);
 }
 
 /* ---- opening and closing -------------------------------------------------------------------- */
@@ -205,15 +209,20 @@ static void read_numbers(const mosaic_attention_unit *u, tile *t, float gain)
     }
 }
 
-static void open_tile(const mosaic_attention_unit *u, tile *t, int64_t first, int64_t rows,
-                      float gain)
+/* Tile i of the unit, before anything is packed. */
+static void place_tile(const mosaic_attention_unit *u, tile *t, int64_t i)
 {
-    t->first = first;
-    t->rows = rows;
-    t->vectors = (int)max_i64((rows + VEC_LANES - 1) / VEC_LANES, LEAST_VECTORS);
-    t->limits = limits_of(u, first, rows);
-    pack_tile(&t->packed, t->vectors * VEC_LANES, u, first, rows);
+    const int64_t rows = u->group * u->nq;
+    t->first = tile_start(rows, i);
+    t->rows = tile_rows(rows - t->first);
+    t->vectors = (int)max_i64((t->rows + VEC_LANES - 1) / VEC_LANES, LEAST_VECTORS);
+    t->limits = limits_of(u, t->first, t->rows);
     memset(t->dq, 0, (size_t)(round_up(u->d, ALIGN) * t->vectors * VEC_LANES * 4));
+}
+
+static void open_tile(const mosaic_attention_unit *u, tile *t, float gain)
+{
+    pack_tile(&t->packed, t->vectors * VEC_LANES, u, t->first, t->rows);
     read_numbers(u, t, gain);
 }
 
@@ -258,6 +267,25 @@ static fetcher fetcher_of(const mosaic_attention_unit *u)
     return f;
 }
 
+/* The tile against the blocks of keys that it sees some of. */
+static void work_tile(const mosaic_attention_unit *u, const mosaic_attention_part *part,
+                      const workspace *w, mosaic_attention_work *work)
+{
+    const tile *t = &w->tile;
+    for (int64_t j = part->key_from; j < part->key_to; j += BLOCK) {
+        int64_t to = min_i64(j + BLOCK, part->key_to);
+        extent e = extent_of(u, j, to);
+        span s = visible(u, &t->limits, &e, j, to);
+        int64_t pairs = look(u, t->first, t->rows, &s, w->seen, w->registers);
+        if (!pairs) continue;
+        work_block(u, part, w, &s);
+        work->visible += pairs;
+        work->computed += t->rows * (s.to - s.from);
+    }
+}
+
+/* Tiles from the last to the first: under a causal mask those at the end see all chunks, so that
+ * threads that share the unit need not wait for each other there. */
 static void work_part(const mosaic_attention_unit *u, const mosaic_attention_part *part,
                       void *scratch, mosaic_attention_work *work)
 {
@@ -265,24 +293,22 @@ static void work_part(const mosaic_attention_unit *u, const mosaic_attention_par
     workspace w = lay_out(u, part->key_to - part->key_from, &at);
     fetcher fetch = fetcher_of(u);
     w.fetch = &fetch;
-    extent chunk = extent_of(u, part->key_from, part->key_to);
+    const extent chunk = extent_of(u, part->key_from, part->key_to);
+    const bool first = part->key_from == 0;
+    const int64_t tiles = (u->group * u->nq + TILE - 1) / TILE;
     open_chunk(u, part, &w);
-    for (int64_t r = part->row_from; r < part->row_to; r += w.tile.rows) {
-        open_tile(u, &w.tile, r, tile_rows(part->row_to - r), w.gains.delta);
+    for (int64_t i = 0; i < tiles; i++) {
+        place_tile(u, &w.tile, tiles - 1 - i);
         bool some = any_seen(u, &w.tile.limits, &chunk);
-        for (int64_t j = part->key_from; some && j < part->key_to; j += BLOCK) {
-            int64_t to = min_i64(j + BLOCK, part->key_to);
-            extent e = extent_of(u, j, to);
-            span s = visible(u, &w.tile.limits, &e, j, to);
-            int64_t pairs = look(u, r, w.tile.rows, &s, w.seen, w.registers);
-            if (!pairs) continue;
-            work_block(u, part, &w, &s);
-            work->visible += pairs;
-            work->computed += w.tile.rows * (s.to - s.from);
+        if (some) {
+            open_tile(u, &w.tile, w.gains.delta);
+            work_tile(u, part, &w, work);
+            mosaic_attention_wait(part, i);
         }
-        if (part->dq) close_tile(u, &w.tile, w.gains.dq, u->accumulate || part->key_from > 0);
+        if (some || first) close_tile(u, &w.tile, w.gains.dq, u->accumulate || !first);
+        mosaic_attention_pass(part, i);
     }
-    if (part->dkv) close_chunk(u, part, &w);
+    close_chunk(u, part, &w);
 }
 
 #endif

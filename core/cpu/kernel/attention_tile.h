@@ -155,4 +155,11 @@ static inline int64_t tile_rows(int64_t rows)
     return min_i64(rows, splits ? 2 * VEC_LANES : TILE);
 }
 
+/* Where tile i of `rows` rows starts, if each is cut from what the ones before have left. */
+static inline int64_t tile_start(int64_t rows, int64_t i)
+{
+    int64_t left = rows - (i - 1) * TILE;
+    return i == 0 ? 0 : rows - left + tile_rows(left);
+}
+
 #endif
