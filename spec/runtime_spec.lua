@@ -15,6 +15,25 @@ describe("memory", function()
     assert.is_nil(kept)
   end)
 
+  it("is not kept by compiled code that uses it, where more is needed or after collect", function()
+    local function compiled() -- a trace keeps the closure that it was compiled for
+      local kept = mosaic.ones { 2 ^ 20 }
+      local function use() return kept:size(1) end
+      for _ = 1, 1000 do use() end
+    end
+    mosaic.collect()
+    local before, limit = mosaic.memory().live_bytes, mosaic.memory().limit_bytes
+    compiled()
+    mosaic.set_memory_limit(before + 6 * 2 ^ 20)
+    local ok, got = pcall(mosaic.zeros, { 2 ^ 20 })
+    mosaic.set_memory_limit(limit)
+    assert(ok, got)
+    got:free()
+    compiled()
+    mosaic.collect()
+    assert.equal(before, mosaic.memory().live_bytes)
+  end)
+
   it("is bounded although Lua's collector sees none of it", function()
     mosaic.collect()
     mosaic.reset_peak_memory()

@@ -29,6 +29,7 @@ end
 
 local function recover(status, name, ...)
   if status == ENOMEM then
+    jit.flush() -- a compiled trace keeps the functions in it, and what they close over
     heap.collect_all()
     C.mosaic_memory_trim()
     status = C[name](...)

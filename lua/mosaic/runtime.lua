@@ -65,8 +65,10 @@ function runtime.set_memory_limit(bytes, of)
     devices.resolve("set_memory_limit", of))
 end
 
---- Frees unreachable tensors now, and what is cached for later ones.
+--- Frees unreachable tensors now, and what is cached for later ones. LuaJIT's traces, which keep functions
+-- that they were compiled for and so what these close over, are made anew from here on.
 function runtime.collect()
+  jit.flush()
   heap.collect_all()
   C.mosaic_memory_trim()
 end

@@ -117,6 +117,7 @@ describe("a job whose ranks read in place", function()
 
   try("holds less: no block that arrives, and no copy of its own where all memory can be read", function()
     local text = [[
+      jit.off() -- a trace would keep the first closures that it runs, and with them tensors
       local function peak()
         local x = {}
         for i = 1, 3 do x[i] = mosaic.ones { 1, 2, 4096, 16 } end
@@ -126,17 +127,16 @@ describe("a job whose ranks read in place", function()
         for _, t in ipairs { out, unpack(x) } do t:free() end
         return mosaic.memory().peak_bytes
       end
+      peak()
       local bytes = peak()
-      for _ = 1, 2 do bytes = math.min(bytes, peak()) end
       if comm.rank == 0 then print(("peak %g"):format(bytes / (2 * 4096 * 16 * 4))) end]]
     local function units(kind)
       local found = run("MOSAIC_SHARE=" .. kind, 4, text)
       return tonumber(found:match "peak ([%d.]+)") or error(found)
     end
     local sent, copied, lent = units "off", units "copies", units "all"
-    -- A block of k and v is 2. In one job of ten one tensor more is held, in every call.
-    assert(copied <= sent - 0.9, ("%g, sent %g"):format(copied, sent))
-    assert(lent <= copied - 0.9, ("%g, copied %g"):format(lent, copied))
+    assert(copied <= sent - 1.9, ("%g, sent %g"):format(copied, sent)) -- a block of k and v is 2
+    assert(lent <= copied - 1.9, ("%g, copied %g"):format(lent, copied))
   end)
 
   try("ends after MOSAIC_TIMEOUT where a rank does not give back", function()

@@ -1,9 +1,10 @@
 local close = require "spec.support.close"
 local program = require "spec.support.program"
 
---- Runs the example; the two sums, the two peaks in MB, and the largest difference.
+--- Runs the example; the two sums, the two peaks in MB, and the largest difference. Nothing is compiled: a
+-- trace would keep the first closures that it runs, and with them tensors.
 local function run(ranks, words)
-  local result = program(("--virtual %d examples/infini_stream.lua %s"):format(ranks, words or ""))
+  local result = program(("-j off --virtual %d examples/infini_stream.lua %s"):format(ranks, words or ""))
   assert.equal(0, result.status, result.err)
   local sums, peaks = {}, {}
   for sum, peak in result.out:gmatch ": +(%S+), peak (%S+) MB" do
@@ -29,7 +30,7 @@ describe("the streaming example", function()
   it("needs no more memory for a longer sequence", function()
     local _, short = run(1, "--update linear --rows 4000")
     local _, long = run(1, "--update linear --rows 16000")
-    assert.is_true(long[1] < 1.25 * short[1]) -- what the collector sees a little later varies
+    assert.is_true(long[1] < 1.05 * short[1])
     assert.is_true(long[2] > 2 * short[2])
   end)
 

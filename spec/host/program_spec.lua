@@ -58,6 +58,20 @@ describe("mosaic-lua", function()
       :format(path), result.err:match "[^\n]*")
   end)
 
+  it("steers LuaJIT's compiler", function()
+    assert.equal("false\n", (run("print((jit.status()))", "-j off SCRIPT")).out)
+    assert.equal("true\n", (run("print((jit.status()))", "-joff -jon SCRIPT")).out)
+    local folder = program.shell("mktemp -d").out:gsub("\n", "")
+    local files = { env = ("LUA_PATH='%s/?.lua'"):format(folder) }
+    program.shell(("mkdir %s/jit && echo 'return { start = print }' >%s/jit/own.lua"):format(folder, folder))
+    assert.equal("a\tb=c\n6\n", program("-j own=a,b=c -e 'print(6)'", files).out)
+    program.shell("rm -r " .. folder)
+    local result = program "-j of -e ''"
+    assert.equal(2, result.status)
+    assert.equal("mosaic-lua: -j: expected on, off, flush or a module of LuaJIT's that is installed, "
+      .. "got 'of'\n", result.err)
+  end)
+
   it("shows error objects", function()
     assert.matches("^mosaic%-lua: %(error object is a table value%)\n", (run "error {}").err)
     assert.matches("^mosaic%-lua: text\n",

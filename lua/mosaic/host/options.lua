@@ -1,8 +1,9 @@
 --- The command line: `options.parse(arguments)` -> plan, or nil and what is wrong with it.
 --
---   plan = { steps = { {"e", chunk}, {"l", name}, ... }, script = path or nil, first = index of the script,
---            ranks = P, virtual = P, interactive =, version =, help =,
---            device = name or nil, trace = path or nil, rest = arguments without -n P }
+--   plan = { steps = { {"e", chunk}, {"l", name}, ... }, compiler = { command, ... },
+--            script = path or nil, first = index of the script, ranks = P, virtual = P,
+--            interactive =, version =, help =, device = name or nil, trace = path or nil,
+--            rest = arguments without -n P }
 local options = {}
 
 local MOST_RANKS = 65536
@@ -15,6 +16,7 @@ usage: mosaic-lua [options] [script [arguments]]
   -e CHUNK        run the string CHUNK
   -l NAME         require the module NAME
   -i              a prompt after the script
+  -j COMMAND      LuaJIT's compiler: on, off, flush, or its modules, such as v and dump=+rs,FILE
   -n P            P processes, started and supervised through mpirun
   --virtual P     P ranks as coroutines of this process
   --device NAME   where tensors are made: cpu (default), cuda (each rank's own GPU), cuda:1
@@ -45,6 +47,8 @@ local function step(kind)
   return function(plan, value) plan.steps[#plan.steps + 1] = { kind, value } end
 end
 
+local function compiler(plan, value) plan.compiler[#plan.compiler + 1] = value end
+
 local function text(name)
   return function(plan, value) plan[name] = value end
 end
@@ -66,6 +70,7 @@ end
 --- What each option does, and whether a value follows it.
 local known = {
   ["-e"] = { step "e", value = "a chunk" }, ["-l"] = { step "l", value = "a module name" },
+  ["-j"] = { compiler, value = "a command" },
   ["-n"] = { count "ranks", value = "a number of ranks" },
   ["--virtual"] = { count "virtual", value = "a number of ranks" },
   ["--device"] = { text "device", value = "a device's name" },
@@ -85,7 +90,7 @@ end
 local function split(word)
   local name, value = word:match "^(%-%-[^=]+)=(.*)$"
   if name then return name, value end
-  name, value = word:match "^(%-[eln])(.+)$"
+  name, value = word:match "^(%-[ejln])(.+)$"
   return name or word, value
 end
 
@@ -125,7 +130,7 @@ local function contradiction(plan)
 end
 
 function options.parse(arguments)
-  local plan = { steps = {}, rest = {} }
+  local plan = { steps = {}, compiler = {}, rest = {} }
   local i = 1
   while arguments[i] and arguments[i]:sub(1, 1) == "-" and arguments[i] ~= "-" do
     if arguments[i] == "--" then

@@ -115,6 +115,14 @@ local function run_here(host, plan, arg, place)
   return prompt and require "mosaic.host.repl"(host) or OK
 end
 
+--- Hands each -j on to LuaJIT; returns why it cannot.
+local function steer_compiler(plan)
+  for _, command in ipairs(plan.compiler) do
+    local wrong = require "mosaic.host.compiler"(command)
+    if wrong then return wrong end
+  end
+end
+
 --- Makes the device that was asked for the default one; returns why it cannot.
 local function choose_device(plan)
   local name = plan.device or setting "MOSAIC_DEVICE"
@@ -130,7 +138,7 @@ return function(host, plan, arguments)
     if foreign_rank == 0 then host.write_error(("mosaic-lua: %s\n"):format(wrong)) end
     return ERROR
   end
-  local arg, refused = arg_table(plan, arguments), choose_device(plan)
+  local arg, refused = arg_table(plan, arguments), steer_compiler(plan) or choose_device(plan)
   if refused then return fail(host, refused, place, USAGE) end
   _G.arg, plan.trace = arg, plan.trace or setting "MOSAIC_TRACE"
   if #plan.steps > 0 then preload_mosaic() end
