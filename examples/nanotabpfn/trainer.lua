@@ -41,9 +41,7 @@ function Trainer:batch(index)
   return prior.shard(self.comm, self:prior_options(index))
 end
 
---- One step on a batch of this rank's rows { x, y, train_rows, test_cells }. Returns the global loss, the
--- norm of the gradient before clipping, and the mean AUC of the tables; the same on every rank.
-function Trainer:step(batch)
+local function step(self, batch)
   local logits = self.model(batch.x, batch.y, batch.train_rows)
   objective.part(logits, batch.y, batch.test_cells):backward()
   mosaic.sync_gradients(self.model, { comm = self.comm })
@@ -54,6 +52,12 @@ function Trainer:step(batch)
   local all, labels = objective.gather(self.comm, logits, batch.y)
   local auc, tables = metrics.table_aucs(all, labels)
   return objective.mean(all, labels), norm, auc / math.max(1, tables)
+end
+
+--- One step on a batch of this rank's rows { x, y, train_rows, test_cells }. Returns the global loss, the
+-- norm of the gradient before clipping, and the mean AUC of the tables; the same on every rank.
+function Trainer:step(batch)
+  return mosaic.scope(step, self, batch)
 end
 
 --- The next step on generated tables; returns what step does.

@@ -14,7 +14,7 @@ local mosaic = {}
 local NAMES = {
   ["mosaic.tensor.create"] = { "tensor", "empty", "zeros", "ones", "full", "arange" },
   ["mosaic.tensor.choose"] = { "where" },
-  ["mosaic.tensor.scope"] = { scope = "run" },
+  ["mosaic.tensor.scope"] = { "keep", scope = "run" },
   ["mosaic.tensor.random"] = { "rand", "randn", "randint", "randperm", "generator", "manual_seed" },
   ["mosaic.tensor.matmul"] = { "linear" },
   ["mosaic.tensor.join"] = { "cat", "stack" },

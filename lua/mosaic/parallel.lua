@@ -3,6 +3,7 @@ local check = require "mosaic.check"
 local context = require "mosaic.context"
 local create = require "mosaic.tensor.create"
 local partition = require "mosaic.partition"
+local scope = require "mosaic.tensor.scope"
 local Tensor = require "mosaic.tensor"
 
 local parallel = {}
@@ -92,7 +93,7 @@ function parallel.sync_gradients(model, options)
     local summed, at = comm:all_reduce(flatten_gradients(parameters)), 1
     for _, parameter in ipairs(parameters) do
       local count = parameter:numel()
-      parameter.grad = summed:narrow(1, at, count):reshape(parameter.shape):clone()
+      parameter.grad = scope.keep(summed:narrow(1, at, count):reshape(parameter.shape):clone())
       at = at + count
     end
   end)

@@ -6,7 +6,7 @@ function state.new()
   return {
     recording = true, -- does the tape record?
     agreed_bytes = 0, -- sent only to agree on shapes, masks, documents
-    made = false,     -- a list of views while a scope runs: all that were made there, see tensor/scope.lua
+    made = false,     -- while a scope runs: what was made there, see tensor/scope.lua
     thread = nil,     -- a virtual rank's coroutine
     plan = nil,       -- a table while verify runs: attend puts its plan and sizes there
     device = nil,     -- where tensors are made, in full; nil: not asked yet, see device.lua

@@ -48,23 +48,32 @@ local function check_bytes(comm, sent, watched)
   assert(math.abs(sent - formula) < 0.5, text)
 end
 
+--- Attends and walks back; out, lse.
+local function there_and_back(comm, q, k, v, options, dout, dlse)
+  local rank = state.current
+  rank.plan = {}
+  local before = comm:bytes_sent() - rank.agreed_bytes
+  local out, lse = mosaic.attend(q, k, v, options)
+  if comm.size > 1 then check_bytes(comm, comm:bytes_sent() - rank.agreed_bytes - before, rank.plan) end
+  rank.plan = nil
+  mosaic.autograd.backward({ out, lse }, { dout:to(out.dtype), lse and dlse })
+  return out, lse
+end
+
+--- The same in a scope: nothing that a strategy keeps from one call to the next may be a tensor of the first.
+local function in_scope(...) return mosaic.scope(there_and_back, ...) end
+
 --- Attends on this rank's rows and walks back; { out, lse, dq, dk, dv, dbias }.
 local function run_rank(comm, strategy, case, queries, keys)
   local q_positions, k_positions = queries:positions(comm.rank), keys:positions(comm.rank)
   local function leaf(whole, positions) return rows_of(whole, -2, positions):requires_grad_() end
   local q, k, v = leaf(case.q, q_positions), leaf(case.k, k_positions), leaf(case.v, k_positions)
-  local mask, rank = local_mask(case, q_positions, k_positions), state.current
-  rank.plan = {}
-  local before = comm:bytes_sent() - rank.agreed_bytes
-  local out, lse = mosaic.attend(q, k, v, {
+  local mask = local_mask(case, q_positions, k_positions)
+  local run = case.rows % 2 == 1 and in_scope or there_and_back
+  local out, lse = run(comm, q, k, v, {
     strategy = strategy, comm = comm, layout = queries.layout, mask = mask,
     indices = queries.indices and { q = queries.indices, k = keys.indices },
-  })
-  if comm.size > 1 then check_bytes(comm, comm:bytes_sent() - rank.agreed_bytes - before, rank.plan) end
-  rank.plan = nil
-  mosaic.autograd.backward({ out, lse }, {
-    rows_of(case.dout, -2, q_positions):to(out.dtype), lse and rows_of(case.dlse, -1, q_positions),
-  })
+  }, rows_of(case.dout, -2, q_positions), rows_of(case.dlse, -1, q_positions))
   return {
     out = out, lse = lse, dq = q.grad, dk = k.grad, dv = v.grad, dbias = mask.bias and mask.bias.grad,
   }

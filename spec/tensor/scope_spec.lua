@@ -103,12 +103,79 @@ describe("a scope", function()
     assert.same({ 1, 1, 1 }, after:flat())
   end)
 
-  it("records nothing, and recording goes on behind it", function()
-    local w = mosaic.ones({ 3 }):requires_grad_()
-    local constant = mosaic.scope(function() return w * 2 end)
-    assert.is_false(constant.requires_grad)
-    w:mul(constant):sum():backward()
+  it("has room for a walk back, whose gradients stay", function()
+    local w, hidden = mosaic.ones({ 3 }):requires_grad_(), nil
+    local loss = mosaic.scope(function()
+      hidden = w * w
+      local sum = hidden:sum()
+      sum:backward()
+      return sum
+    end)
+    assert.equal(3, loss:item())
+    assert.is_false(pcall(hidden.flat, hidden))
     assert.same({ 2, 2, 2 }, w.grad:flat())
+    mosaic.scope(function() (w * 3):sum():backward() end)
+    assert.same({ 5, 5, 5 }, w.grad:flat())
+  end)
+
+  it("frees what a walk back behind it would need, which is an error", function()
+    local w = mosaic.ones({ 3 }):requires_grad_()
+    local loss = mosaic.scope(function()
+      local twice = w * 2
+      return (twice * twice):sum()
+    end)
+    fails("backward: a tensor was freed that mul needs", function() loss:backward() end)
+  end)
+
+  it("leaves what is kept, also by one around it", function()
+    local kept, lost, outside = nil, nil, mosaic.ones { 3 }
+    mosaic.scope(function()
+      mosaic.scope(function()
+        kept, lost = mosaic.keep(mosaic.ones { 3 }), mosaic.ones { 3 }
+        mosaic.keep(outside)
+      end)
+      assert.is_false(pcall(lost.flat, lost))
+    end)
+    assert.same({ 1, 1, 1 }, kept:flat())
+    assert.same({ 1, 1, 1 }, mosaic.keep(outside):flat())
+    fails("keep: what to keep must be a tensor", function() mosaic.keep(3) end)
+  end)
+
+  it("leaves the state of an optimizer and the rows of a KVCache", function()
+    local w = mosaic.ones({ 3 }):requires_grad_()
+    local other = mosaic.ones({ 3 }):requires_grad_()
+    local optimizer = mosaic.optim.Adam { params = { w }, lr = 0.1 }
+    local beside = mosaic.optim.Adam { params = { other }, lr = 0.1 }
+    local cache, k
+    for step = 1, 3 do
+      mosaic.scope(function()
+        w:square():sum():backward()
+        optimizer:step()
+        optimizer:zero_grad()
+        cache = cache or mosaic.KVCache { batch = 1, kv_heads = 1, head_size = 2 }
+        k = mosaic.full({ 1, 1, 1, 2 }, step)
+        cache:append(k, k)
+      end)
+      other:square():sum():backward()
+      beside:step()
+      beside:zero_grad()
+    end
+    assert.same(other:flat(), w:flat())
+    local out = cache:attend(mosaic.zeros { 1, 1, 1, 2 })
+    assert.same({ 2, 2 }, out:flat()) -- the mean of 1, 2, 3
+  end)
+
+  it("does not hold what the collector finds", function()
+    local before
+    mosaic.scope(function()
+      mosaic.collect()
+      before = live()
+      for _ = 1, 3 do mosaic.ones { 1000 } end
+      jit.off(true, true)
+      mosaic.collect()
+      assert.equal(before, live())
+      return mosaic.ones { 2 }
+    end)
   end)
 
   it("is one of its rank's: others that run meanwhile keep what they make", function()

@@ -196,7 +196,7 @@ function tape.backward(roots, grads, options)
     error(message, 0)
   end
   line:done()
-  if not keep then heap.end_walk() end
+  if not keep and not state.current.made then heap.end_walk() end
 end
 
 --- From this tensor back to every leaf; `grad` starts it (default 1 for a scalar).

@@ -5,6 +5,7 @@
 -- once on average, and there is never more than twice of what is in use or was asked for.
 local class = require "mosaic.class"
 local create = require "mosaic.tensor.create"
+local keep = require "mosaic.tensor.scope".keep
 
 local Store = class("Store")
 
@@ -15,8 +16,8 @@ function Store:init(sizes, options)
   self.rows, self.capacity, self.device = 0, 0, options.device
   local room = { dtype = options.dtype, device = options.device, unpack(sizes) }
   self.tensors = {
-    k = create.empty(room), v = create.empty(room),
-    positions = create.empty { 0, dtype = "i64", device = options.device },
+    k = keep(create.empty(room)), v = keep(create.empty(room)),
+    positions = keep(create.empty { 0, dtype = "i64", device = options.device }),
   }
 end
 
@@ -25,7 +26,7 @@ local function enlarged(t, axis, rows, capacity)
   local sizes = t.shape
   sizes[#sizes + 1 + axis] = capacity
   sizes.dtype, sizes.device = t.dtype, t.device
-  local larger = create.empty(sizes)
+  local larger = keep(create.empty(sizes))
   larger:narrow(axis, 1, rows):copy_(t:narrow(axis, 1, rows))
   return larger
 end
@@ -42,7 +43,7 @@ end
 --- From the first row on, keeps document ids too, for so many sequences; nil: keeps none.
 function Store:start_documents(batch)
   self.tensors.documents = batch
-    and create.empty { batch, self.capacity, dtype = "i64", device = self.device }
+    and keep(create.empty { batch, self.capacity, dtype = "i64", device = self.device })
 end
 
 --- Takes in `count` rows; `values` has a tensor for each name.

@@ -7,6 +7,7 @@ local autograd = require "mosaic.autograd"
 local check = require "mosaic.check"
 local class = require "mosaic.class"
 local create = require "mosaic.tensor.create"
+local scope = require "mosaic.tensor.scope"
 local Tensor = require "mosaic.tensor"
 
 local Optimizer = class "Optimizer"
@@ -63,7 +64,7 @@ end
 function Optimizer:slot(slot, i)
   local name, p = slot .. "." .. i, self.params[i]
   local t = self.state[name]
-  self.state[name] = t and t:to { dtype = p.dtype, device = p.device } or p:detach():zeros_like()
+  self.state[name] = scope.keep(t and t:to { dtype = p.dtype, device = p.device } or p:detach():zeros_like())
   return self.state[name]
 end
 

@@ -65,7 +65,7 @@ function ScheduleFreeAdamW:eval()
   self.saved_y = {}
   autograd.no_grad(function()
     for i, p in ipairs(self.params) do
-      self.saved_y[i] = p:detach():clone()
+      self.saved_y[i] = scope.keep(p:detach():clone())
       p:add_(self:slot("z", i):sub(self.saved_y[i]), 1 - 1 / self.beta1)
     end
   end)

@@ -25,7 +25,7 @@ function Tensor.wrap(c)
   local made = state.current.made
   if made then
     made.count = made.count + 1
-    made[made.count] = c
+    made.views[made.count] = c
   end
   return (setmetatable({ c = c, edge = false }, Tensor))
 end
