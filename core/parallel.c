@@ -1,27 +1,45 @@
-/* parallel.c - a pool of threads that sleep between loops. */
+/* parallel.c - a pool of threads that sleep between loops, but not at once.
+ *
+ * Every thread has a part of a loop, in a few pieces, and takes what others have not begun when it
+ * is done: a core may be slow or busy, and tasks uneven. */
 #include "parallel.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 
+#include "cpu/pause.h"
 #include "poll.h"
 #include "status.h"
 
-enum { MAX_THREADS = 256 };
+enum {
+    MAX_THREADS = 256,
+    PIECES = 4,     /* of a part, at most: what a thread that is done takes from the others */
+    SPINS = 512,    /* that a worker waits for the next loop before it sleeps, about 50 us ... */
+    PATIENCE = 8192 /* ... and the caller for workers */
+};
+
+/* A thread's part of the loop, from which others take pieces, too. */
+typedef struct {
+    _Alignas(64) int64_t next;
+    int64_t end;
+} part;
 
 typedef struct {
     void (*body)(void *context, int64_t from, int64_t to);
     void *context;
-    int64_t count, share; /* part i is [i*share, (i+1)*share) */
+    int64_t piece;
     int parts;
 } loop;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work = PTHREAD_COND_INITIALIZER, done = PTHREAD_COND_INITIALIZER;
 static loop current;
+static part parts_of_current[MAX_THREADS];
 static int64_t generation; /* of `current` */
-static int workers, unfinished, thread_count;
+static bool open; /* to workers, who may be late: the caller does not wait for them to come */
+static int workers, thread_count;
+static int active;                /* workers that came to `current`; written under the lock */
 static _Thread_local bool inside; /* a body, which may poll messages, whose sums are loops */
 
 static int integer_from(const char *name, int fallback)
@@ -56,32 +74,67 @@ mosaic_status mosaic_set_threads(int count)
     return MOSAIC_OK;
 }
 
-static void run_part(const loop *l, int part)
+/* All that is left, a thread's own part first. */
+static void run_pieces(const loop *l, int own)
 {
-    int64_t from = part * l->share, to = from + l->share;
     inside = true;
-    l->body(l->context, from, to < l->count ? to : l->count);
+    for (int i = 0; i < l->parts; i++) {
+        part *p = &parts_of_current[(own + i) % l->parts];
+        for (;;) {
+            int64_t from = __atomic_fetch_add(&p->next, l->piece, __ATOMIC_RELAXED);
+            if (from >= p->end) break;
+            l->body(l->context, from, from + l->piece < p->end ? from + l->piece : p->end);
+        }
+    }
     inside = false;
+}
+
+/* Waits for a loop after number `seen`: a loop soon follows another, and to wake up takes longer
+ * than many of them. */
+static void await_loop(int64_t seen)
+{
+    for (int times = 0; times < SPINS; times++) {
+        if (__atomic_load_n(&generation, __ATOMIC_RELAXED) != seen) break;
+        mosaic_pause(times);
+    }
+    pthread_mutex_lock(&lock);
+    while (generation == seen) pthread_cond_wait(&work, &lock);
 }
 
 static void *worker(void *argument)
 {
-    int part = (int)(intptr_t)argument; /* this worker's part of every loop; the caller's is 0 */
-    int64_t seen = 0;
-    pthread_mutex_lock(&lock);
-    for (;;) {
-        while (generation == seen || part >= current.parts) {
-            seen = generation;
-            pthread_cond_wait(&work, &lock);
-        }
+    int own = (int)(intptr_t)argument; /* this worker's part of every loop; the caller's is 0 */
+    for (int64_t seen = 0;;) {
+        await_loop(seen);
         seen = generation;
         loop mine = current;
+        bool comes = open && own < mine.parts;
+        __atomic_store_n(&active, active + comes, __ATOMIC_RELAXED);
         pthread_mutex_unlock(&lock);
-        run_part(&mine, part);
+        if (!comes) continue;
+        run_pieces(&mine, own);
         pthread_mutex_lock(&lock);
-        if (--unfinished == 0) pthread_cond_signal(&done);
+        __atomic_store_n(&active, active - 1, __ATOMIC_RELAXED);
+        if (active == 0) pthread_cond_signal(&done);
+        pthread_mutex_unlock(&lock);
     }
     return NULL;
+}
+
+/* Nobody comes any more, and those who came are done. */
+static void close_loop(void)
+{
+    pthread_mutex_lock(&lock);
+    open = false;
+    int left = active;
+    pthread_mutex_unlock(&lock);
+    for (int times = 0; left && times < PATIENCE; times++) {
+        mosaic_pause(times);
+        left = __atomic_load_n(&active, __ATOMIC_RELAXED);
+    }
+    pthread_mutex_lock(&lock);
+    while (active) pthread_cond_wait(&done, &lock);
+    pthread_mutex_unlock(&lock);
 }
 
 /* Starts workers up to `wanted`; returns how many there are. */
@@ -113,17 +166,17 @@ void mosaic_parallel(int64_t count, int64_t grain,
         body(context, 0, count);
         return;
     }
-    int64_t share = (grains + parts - 1) / parts * grain;
-    parts = (int)((count + share - 1) / share);
-    loop l = {body, context, count, share, parts};
+    int64_t share = (grains + parts - 1) / parts, piece = (share + PIECES - 1) / PIECES * grain;
+    for (int i = 0; i < parts; i++) {
+        int64_t from = grains * i / parts * grain, end = grains * (i + 1) / parts * grain;
+        parts_of_current[i] = (part){from, end < count ? end : count};
+    }
     pthread_mutex_lock(&lock);
-    current = l;
-    unfinished = parts - 1;
-    generation++;
+    current = (loop){body, context, piece, parts};
+    open = true;
+    __atomic_store_n(&generation, generation + 1, __ATOMIC_RELAXED);
     pthread_cond_broadcast(&work);
     pthread_mutex_unlock(&lock);
-    run_part(&l, 0);
-    pthread_mutex_lock(&lock);
-    while (unfinished) pthread_cond_wait(&done, &lock);
-    pthread_mutex_unlock(&lock);
+    run_pieces(&current, 0);
+    close_loop();
 }
