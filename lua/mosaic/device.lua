@@ -85,12 +85,13 @@ local function restore(rank, before, ok, ...)
   return ...
 end
 
---- Runs body(...) with another default device; returns its results, and restores on error.
+--- Runs body(...), which cannot yield in a coroutine, with another default device; returns its results, and
+-- restores on error.
 function device.with(name, body, ...)
   local rank, before = state.current, device.default()
   check.callable("with_device", "the body", body)
   rank.device = device.resolve("with_device", name)
-  return restore(rank, before, pcall(body, ...))
+  return restore(rank, before, state.call(rank, "with_device", body, ...))
 end
 
 --- The full name of a device: an error where there is no such one.

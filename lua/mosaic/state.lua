@@ -21,4 +21,27 @@ end
 
 state.current = state.new()
 
+--- Does the rank itself run, and none of its coroutines? (Some Luas count the main program as one.)
+local function is_own_thread(rank)
+  local thread, main = coroutine.running()
+  return main or thread == rank.thread
+end
+
+local function explained(where, message)
+  if type(message) ~= "string" or not message:find "C%-call boundary$" then return message end
+  return ("%s: the body of %s cannot yield in a coroutine"):format(message, where)
+end
+
+--- pcall(body, ...) for a body that runs with something of the rank's changed. A coroutine of the caller's
+-- cannot yield in it: others would have the change meanwhile, and keep it if nobody resumed that one. Lua
+-- refuses to yield through gsub. (Virtual ranks may, as each has a state of its own.)
+function state.call(rank, where, body, ...)
+  if is_own_thread(rank) then return pcall(body, ...) end
+  local arguments, count, results = { ... }, select("#", ...), nil
+  local function keep(...) results = { n = select("#", ...), ... } end
+  string.gsub(".", ".", function() keep(pcall(body, unpack(arguments, 1, count))) end)
+  if not results[1] then results[2] = explained(where, results[2]) end
+  return unpack(results, 1, results.n)
+end
+
 return state

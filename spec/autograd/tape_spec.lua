@@ -57,6 +57,26 @@ describe("the tape", function()
     assert.same({ 3, 3 }, x.grad:tolist())
   end)
 
+  it("refuses to yield in a coroutine where recording is off or on for a while", function()
+    local x = mosaic.ones({ 2 }):requires_grad_()
+    for _, where in ipairs { "no_grad", "checkpoint", "with_device" } do
+      local run = mosaic[where]
+      local function call(body, ...)
+        if where == "with_device" then return run("cpu", body, ...) end
+        return run(body, ...)
+      end
+      local co = coroutine.create(function() call(coroutine.yield) end)
+      local ok, message = coroutine.resume(co)
+      assert.is_false(ok)
+      assert.equal("attempt to yield across C-call boundary: the body of " .. where
+        .. " cannot yield in a coroutine", message)
+      assert.is_true((x * 2).requires_grad)
+      local doubled = coroutine.wrap(call)(function(t) return t * 2 end, x)
+      assert.same({ 2, 2 }, doubled:flat())
+      assert.equal(where ~= "no_grad", doubled.requires_grad)
+    end
+  end)
+
   it("does not record under no_grad, and records again after an error inside", function()
     local x = leaf { 1 }
     local y = mosaic.no_grad(function() return x * 2 end)

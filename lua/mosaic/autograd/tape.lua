@@ -39,10 +39,11 @@ local function with_recording(where, on, body, ...)
   local rank = state.current
   local before = rank.recording
   rank.recording = on
-  return restored(rank, before, pcall(body, ...))
+  return restored(rank, before, state.call(rank, where, body, ...))
 end
 
---- Runs body(...) with recording on or off; returns its results, and restores on error.
+--- Runs body(...) with recording on or off; returns its results, and restores on error. The body cannot yield
+-- in a coroutine, see state.call.
 function tape.with_recording(on, body, ...)
   return with_recording("with_recording", on, body, ...)
 end

@@ -41,7 +41,7 @@ function Generator:next_stream()
   return self.calls - 1
 end
 
---- Calls body(...); returns where each generator that moved had stood before, then body's results.
+--- Calls body(...), for checkpoint; returns where each generator that moved had stood, then its results.
 function Generator.watch(body, ...)
   local rank, places = state.current, {}
   local outer = rank.places
@@ -53,7 +53,7 @@ function Generator.watch(body, ...)
     end
     if not ok then error((...), 0) end
     return places, ...
-  end)(pcall(body, ...))
+  end)(state.call(rank, "checkpoint", body, ...))
 end
 
 --- Takes every generator to its place in a table that watch gave.

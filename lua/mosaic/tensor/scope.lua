@@ -6,8 +6,8 @@
 --
 -- What is to stay is kept: gradients in .grad, the state of an optimizer, a KVCache's rows; all else by
 -- scope.keep. Recording goes on, but a walk back must be inside, too: behind the scope it fails at the first
--- tensor that it needs. A body cannot yield, or what others make meanwhile would be freed, too; but virtual
--- ranks may, as each has a list of its own.
+-- tensor that it needs. A body cannot yield, or what others make meanwhile would be freed, too: see
+-- state.call.
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local operand = require "mosaic.tensor.operand"
@@ -56,20 +56,6 @@ local function finish(rank, ok, ...)
   return ...
 end
 
---- pcall for a body in a coroutine of the caller's: Lua refuses to yield through gsub, where the body asks.
-local function call_without_yield(body, ...)
-  local arguments, count, results = { ... }, select("#", ...), nil
-  local function keep(...) results = { n = select("#", ...), ... } end
-  string.gsub(".", ".", function() keep(pcall(body, unpack(arguments, 1, count))) end)
-  return unpack(results, 1, results.n)
-end
-
---- Does the rank itself run, and none of its coroutines? (Some Luas count the main program as one.)
-local function is_own_thread(rank)
-  local thread, main = coroutine.running()
-  return main or thread == rank.thread
-end
-
 --- Runs body(...) and returns what it returns. Other tensors that it makes, also those that it puts into
 -- tables, are unusable afterwards, unless a result is a view of their numbers.
 function scope.run(body, ...)
@@ -78,8 +64,7 @@ function scope.run(body, ...)
   rank.made = {
     count = 0, views = setmetatable({}, WEAK_VALUES), kept = setmetatable({}, WEAK_KEYS), outer = rank.made,
   }
-  local call = is_own_thread(rank) and pcall or call_without_yield
-  return finish(rank, call(body, ...))
+  return finish(rank, state.call(rank, "scope", body, ...))
 end
 
 --- Keeps t beyond the scopes that run; returns it.
