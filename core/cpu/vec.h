@@ -3,9 +3,9 @@
  * A vec holds VEC_LANES floats; + - * / work on it as they are. Loads and stores are aligned; read
  * and write are not, and take the first `count` lanes (what is beyond them is 0); stream writes
  * past the caches, whole eights at 32-byte boundaries, which others see after streamed; join puts
- * VEC_LANES/4 times four floats side by side, and split takes them apart. Only what the compiler
- * cannot find by itself has a body per ISA: these, fused multiply-add, maximum, 2^x, and products
- * of 32-bit words. */
+ * VEC_LANES/4 times four floats side by side, and split takes them apart; set_pair repeats two
+ * floats. Only what the compiler cannot find by itself has a body per ISA: these, fused
+ * multiply-add, maximum, 2^x, and products of 32-bit words. */
 #ifndef MOSAIC_CPU_VEC_H
 #define MOSAIC_CPU_VEC_H
 #include <stdbool.h>
@@ -20,6 +20,12 @@ enum { VEC_LANES = 16, VEC_REGISTERS = 32 };
 typedef __m512 vec;
 
 VEC_INLINE vec vec_set(float x) { return _mm512_set1_ps(x); }
+VEC_INLINE vec vec_set_pair(const float *p)
+{
+    double pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm512_castpd_ps(_mm512_set1_pd(pair));
+}
 VEC_INLINE vec vec_load(const float *p) { return _mm512_load_ps(p); }
 VEC_INLINE void vec_store(float *p, vec x) { _mm512_store_ps(p, x); }
 VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
@@ -69,6 +75,12 @@ VEC_INLINE void vec_split(float *const to[4], vec x)
 #define VEC_QUARTERS(a, b, c, d)                                                                   \
     a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, c + 12,    \
         d + 12
+#define VEC_PAIRS(i)                                                                               \
+    i, i + 16, i + 1, i + 17, i + 2, i + 18, i + 3, i + 19, i + 4, i + 20, i + 5, i + 21, i + 6,   \
+        i + 22, i + 7, i + 23
+#define VEC_SECONDS(i)                                                                             \
+    i, i + 2, i + 4, i + 6, i + 8, i + 10, i + 12, i + 14, i + 16, i + 18, i + 20, i + 22, i + 24, \
+        i + 26, i + 28, i + 30
 /* The low halves of x factor, and the high ones. */
 typedef uint32_t vec_words __attribute__((vector_size(64)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
@@ -87,6 +99,12 @@ enum { VEC_LANES = 8, VEC_REGISTERS = 16 };
 typedef __m256 vec;
 
 VEC_INLINE vec vec_set(float x) { return _mm256_set1_ps(x); }
+VEC_INLINE vec vec_set_pair(const float *p)
+{
+    double pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm256_castpd_ps(_mm256_set1_pd(pair));
+}
 VEC_INLINE vec vec_load(const float *p) { return _mm256_load_ps(p); }
 VEC_INLINE void vec_store(float *p, vec x) { _mm256_store_ps(p, x); }
 VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
@@ -125,6 +143,8 @@ VEC_INLINE void vec_split(float *const to[2], vec x)
     _mm_storeu_ps(to[1], _mm256_extractf128_ps(x, 1));
 }
 #define VEC_QUARTERS(a, b, c, d) a, b, c, d, a + 4, b + 4, c + 4, d + 4
+#define VEC_PAIRS(i) i, i + 8, i + 1, i + 9, i + 2, i + 10, i + 3, i + 11
+#define VEC_SECONDS(i) i, i + 2, i + 4, i + 6, i + 8, i + 10, i + 12, i + 14
 typedef uint32_t vec_words __attribute__((vector_size(32)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
 {
@@ -151,6 +171,7 @@ typedef float vec __attribute__((vector_size(16)));
 typedef int32_t vec_bits __attribute__((vector_size(16)));
 
 VEC_INLINE vec vec_set(float x) { return (vec){x, x, x, x}; }
+VEC_INLINE vec vec_set_pair(const float *p) { return (vec){p[0], p[1], p[0], p[1]}; }
 VEC_INLINE vec vec_load(const float *p) { return *(const vec *)(const void *)p; }
 VEC_INLINE void vec_store(float *p, vec x) { *(vec *)(void *)p = x; }
 VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return a * b + c; }
@@ -186,6 +207,8 @@ VEC_INLINE void vec_streamed(void) {}
 VEC_INLINE vec vec_join(const float *const from[1]) { return vec_read(from[0], VEC_LANES); }
 VEC_INLINE void vec_split(float *const to[1], vec x) { vec_write(to[0], x, VEC_LANES); }
 #define VEC_QUARTERS(a, b, c, d) a, b, c, d
+#define VEC_PAIRS(i) i, i + 4, i + 1, i + 5
+#define VEC_SECONDS(i) i, i + 2, i + 4, i + 6
 typedef uint32_t vec_words __attribute__((vector_size(16)));
 VEC_INLINE vec_words vec_product(vec_words x, uint32_t factor, vec_words *high)
 {
@@ -260,6 +283,20 @@ VEC_INLINE vec vec_fold(vec a, vec b, vec c, vec d)
              __builtin_shufflevector(c, d, VEC_QUARTERS(2, 3, L + 2, L + 3));
     return __builtin_shufflevector(ab, cd, VEC_QUARTERS(0, 2, L, L + 2)) +
            __builtin_shufflevector(ab, cd, VEC_QUARTERS(1, 3, L + 1, L + 3));
+}
+
+/* a0, b0, a1, b1, ... of the low halves of a and b, and of the high halves. */
+VEC_INLINE void vec_interleave(vec a, vec b, vec *low, vec *high)
+{
+    *low = __builtin_shufflevector(a, b, VEC_PAIRS(0));
+    *high = __builtin_shufflevector(a, b, VEC_PAIRS(VEC_LANES / 2));
+}
+
+/* a0 + a1, a2 + a3, ..., b0 + b1, ... */
+VEC_INLINE vec vec_pair_sums(vec a, vec b)
+{
+    return __builtin_shufflevector(a, b, VEC_SECONDS(0)) +
+           __builtin_shufflevector(a, b, VEC_SECONDS(1));
 }
 
 /* Every four lanes of the four vectors, a 4 x 4 matrix, become its transpose. */

@@ -3,9 +3,10 @@
  *
  * With p = exp(score - lse) and ds = p (dout.v - delta), where dropout multiplies dout.v and then p
  * by its factors (attention_plain.c says why delta stays), by blocks of keys: dq += ds k, dk += ds
- * q and dv += p dout. Operands and gradients of keys stay packed for the whole chunk. Every element
- * is one chain of additions in the order of keys (dq) or queries (dk, dv), however the work is cut;
- * only dq is rounded once more per chunk, whose size depends on d alone.
+ * q and dv += p dout. Operands and gradients of keys stay packed for the whole chunk, which has no
+ * keys behind those that its queries see. Every element is added up in the order of keys (dq) or
+ * queries (dk, dv), tile by tile, however the work is cut; only dq is rounded once more per chunk,
+ * whose size depends on d alone.
  *
  * The file that includes this one says how the five products are made, and what their operands look
  * like packed:
@@ -14,9 +15,11 @@
  *   LEAST_VECTORS               of a tile
  *   packed_keys, lay_out_keys, pack_chunk       operands of a chunk
  *   packed_queries, lay_out_queries, pack_tile  operands of a tile, and what products need beside
- *   make_products, add_dq, add_dkv              of so many rows of queries, or of whole tiles
- *   gains_of                    what is multiplied by powers of two, and by what results are then
- *   poll_messages               mosaic_poll, and what the products need after it */
+ *   columns_of, gradient_of                     floats of a key's gradients while they are summed
+ * up, and the gradient that they become make_products, add_dq, add_dkv              of so many rows
+ * of queries, or of whole tiles gains_of                    what is multiplied by powers of two,
+ * and by what results are then poll_messages               mosaic_poll, and what the products need
+ * after it */
 #ifndef MOSAIC_CPU_ATTENTION_BACKWARD_H
 #define MOSAIC_CPU_ATTENTION_BACKWARD_H
 
@@ -39,6 +42,7 @@ typedef struct {
     gains gains;
     packed_keys packed;
     float *dk, *dv;                /* (keys, columns) */
+    extent *extents;               /* of blocks */
     float *weights, *slant, *mask; /* (BLOCK, TILE): p, ds */
     float *factors;                /* of dropout, likewise; NULL without */
     uint8_t *seen;                 /* (TILE, SEEN) */
@@ -62,12 +66,13 @@ static int64_t chunk_keys(const mosaic_attention_unit *u)
 static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **scratch)
 {
     workspace w = {.keys = round_up(keys, ALIGN),
-                   .columns = round_up(round_up(u->d, VEC_LANES), ALIGN),
+                   .columns = columns_of(u),
                    .scaling = scaling_of(u->scale),
                    .gains = gains_of(u)};
     w.packed = lay_out_keys(u, w.keys, scratch);
     w.dk = take(scratch, w.keys * w.columns, 4);
     w.dv = take(scratch, w.keys * w.columns, 4);
+    w.extents = take(scratch, keys / BLOCK + 1, sizeof(extent));
     w.weights = (float *)take(scratch, (SLACK + BLOCK) * TILE, 4) + SLACK * TILE;
     w.slant = (float *)take(scratch, (SLACK + BLOCK) * TILE, 4) + SLACK * TILE;
     w.mask = take(scratch, BLOCK * TILE, 4);
@@ -191,21 +196,20 @@ static void work_block(const mosaic_attention_unit *u, const mosaic_attention_pa
 /* lse and delta of the tile's queries. */
 static void read_numbers(const mosaic_attention_unit *u, tile *t, float gain)
 {
-    const double unit = scaling_of(u->scale).unit;
+    const double units = 1 / scaling_of(u->scale).unit;
+    const double *lse = (const double *)(const void *)u->lse.data;
+    const float *delta = (const float *)(const void *)u->delta.data;
     place p = place_of(u, t->first);
-    for (int64_t lane = 0; lane < t->vectors * VEC_LANES; lane++) {
-        t->lse[lane] = INFINITY; /* where no key is seen every p is 0 */
-        t->lse_rest[lane] = t->delta[lane] = 0;
-        if (lane >= t->rows) continue;
-        const double *lse = (const double *)(const void *)u->lse.data;
-        const float *delta = (const float *)(const void *)u->delta.data;
-        double exact = lse[mosaic_rows_at(&u->lse, p.head, p.query, 0)] / unit;
-        if (exact != -INFINITY) {
-            t->lse[lane] = (float)exact;
-            t->lse_rest[lane] = (float)(exact - (double)t->lse[lane]);
-        }
+    for (int64_t lane = 0; lane < t->rows; lane++, p = next_place(u, p)) {
+        double exact = lse[mosaic_rows_at(&u->lse, p.head, p.query, 0)] * units;
+        bool seen = exact != -INFINITY; /* where no key is every p is 0 */
+        t->lse[lane] = seen ? (float)exact : INFINITY;
+        t->lse_rest[lane] = seen ? (float)(exact - (double)t->lse[lane]) : 0;
         t->delta[lane] = gain * delta[mosaic_rows_at(&u->delta, p.head, p.query, 0)];
-        p = next_place(u, p);
+    }
+    for (int64_t lane = t->rows; lane < t->vectors * VEC_LANES; lane++) {
+        t->lse[lane] = INFINITY;
+        t->lse_rest[lane] = t->delta[lane] = 0;
     }
 }
 
@@ -233,25 +237,44 @@ static void close_tile(const mosaic_attention_unit *u, const tile *t, float dq, 
     unpack_lanes(&u->dq, u, t->first, t->rows, t->dq, t->vectors * VEC_LANES, factor, add);
 }
 
-static void open_chunk(const mosaic_attention_unit *u, const mosaic_attention_part *part,
+/* Of the part's keys the blocks that its rows see, and no keys behind them. */
+static mosaic_attention_part seen_of(const mosaic_attention_unit *u,
+                                     const mosaic_attention_part *part)
+{
+    mosaic_attention_part seen = *part;
+    limits l = limits_of(u, 0, u->group * u->nq);
+    extent e = extent_of(u, part->key_from, part->key_to);
+    span s = visible(u, &l, &e, part->key_from, part->key_to);
+    seen.key_from += (s.from - part->key_from) / BLOCK * BLOCK;
+    seen.key_to = s.to;
+    return seen;
+}
+
+static void open_chunk(const mosaic_attention_unit *u, const mosaic_attention_part *seen,
                        const workspace *w)
 {
-    int64_t from = part->key_from;
-    pack_chunk(&w->packed, w->keys, u, from, part->key_to - from, &w->tile.packed);
-    for (int64_t i = 0; i < w->keys * w->columns; i++) w->dk[i] = w->dv[i] = 0;
+    const int64_t from = seen->key_from, to = seen->key_to;
+    pack_chunk(&w->packed, w->keys, u, from, to - from, &w->tile.packed);
+    memset(w->dk, 0, (size_t)(w->keys * w->columns * 4));
+    memset(w->dv, 0, (size_t)(w->keys * w->columns * 4));
+    for (int64_t j = from; j < to; j += BLOCK)
+        w->extents[(j - from) / BLOCK] = extent_of(u, j, min_i64(j + BLOCK, to));
 }
 
 static void close_chunk(const mosaic_attention_unit *u, const mosaic_attention_part *part,
-                        const workspace *w)
+                        const mosaic_attention_part *seen, const workspace *w)
 {
     for (int64_t j = part->key_from; j < part->key_to; j++) {
-        int64_t at = (j - part->key_from) * w->columns;
-        write_floats(&u->dk, 0, j, w->dk + at, u->d, w->gains.dk, u->accumulate);
-        write_floats(&u->dv, 0, j, w->dv + at, u->d, w->gains.dv, u->accumulate);
+        const int64_t at = (j - seen->key_from) * w->columns;
+        const bool has = j >= seen->key_from && j < seen->key_to;
+        const float *dk = has ? gradient_of(u, w->dk + at) : nothing;
+        const float *dv = has ? gradient_of(u, w->dv + at) : nothing;
+        write_floats(&u->dk, 0, j, dk, u->d, w->gains.dk, u->accumulate);
+        write_floats(&u->dv, 0, j, dv, u->d, w->gains.dv, u->accumulate);
     }
 }
 
-static fetcher fetcher_of(const mosaic_attention_unit *u)
+static fetcher fetcher_of(const mosaic_attention_unit *u, int64_t keys)
 {
     const mosaic_attention_unit *next = u->next;
     fetcher f = {.count = 0};
@@ -263,22 +286,21 @@ static fetcher fetcher_of(const mosaic_attention_unit *u)
     fetch_rows(&f, &next->q, next->group, next->nq, next->d);
     fetch_rows(&f, &next->v, 1, next->nk, next->d);
     fetch_rows(&f, &next->k, 1, next->nk, next->d);
-    fetch_begin(&f, u, 3);
+    fetch_begin(&f, u, keys, 3);
     return f;
 }
 
-/* The tile against the blocks of keys that it sees some of. */
-static void work_tile(const mosaic_attention_unit *u, const mosaic_attention_part *part,
+/* The tile against all blocks of the chunk. */
+static void work_tile(const mosaic_attention_unit *u, const mosaic_attention_part *seen,
                       const workspace *w, mosaic_attention_work *work)
 {
     const tile *t = &w->tile;
-    for (int64_t j = part->key_from; j < part->key_to; j += BLOCK) {
-        int64_t to = min_i64(j + BLOCK, part->key_to);
-        extent e = extent_of(u, j, to);
-        span s = visible(u, &t->limits, &e, j, to);
+    for (int64_t j = seen->key_from; j < seen->key_to; j += BLOCK) {
+        const extent *e = &w->extents[(j - seen->key_from) / BLOCK];
+        span s = visible(u, &t->limits, e, j, min_i64(j + BLOCK, seen->key_to));
         int64_t pairs = look(u, t->first, t->rows, &s, w->seen, w->registers);
         if (!pairs) continue;
-        work_block(u, part, w, &s);
+        work_block(u, seen, w, &s);
         work->visible += pairs;
         work->computed += t->rows * (s.to - s.from);
     }
@@ -290,25 +312,26 @@ static void work_part(const mosaic_attention_unit *u, const mosaic_attention_par
                       void *scratch, mosaic_attention_work *work)
 {
     char *at = scratch;
-    workspace w = lay_out(u, part->key_to - part->key_from, &at);
-    fetcher fetch = fetcher_of(u);
+    const mosaic_attention_part seen = seen_of(u, part);
+    workspace w = lay_out(u, seen.key_to - seen.key_from, &at);
+    fetcher fetch = fetcher_of(u, seen.key_to - seen.key_from);
     w.fetch = &fetch;
-    const extent chunk = extent_of(u, part->key_from, part->key_to);
+    const extent chunk = extent_of(u, seen.key_from, seen.key_to);
     const bool first = part->key_from == 0;
     const int64_t tiles = (u->group * u->nq + TILE - 1) / TILE;
-    open_chunk(u, part, &w);
+    open_chunk(u, &seen, &w);
     for (int64_t i = 0; i < tiles; i++) {
         place_tile(u, &w.tile, tiles - 1 - i);
-        bool some = any_seen(u, &w.tile.limits, &chunk);
+        bool some = seen.key_from < seen.key_to && any_seen(u, &w.tile.limits, &chunk);
         if (some) {
             open_tile(u, &w.tile, w.gains.delta);
-            work_tile(u, part, &w, work);
+            work_tile(u, &seen, &w, work);
             mosaic_attention_wait(part, i);
         }
         if (some || first) close_tile(u, &w.tile, w.gains.dq, u->accumulate || !first);
         mosaic_attention_pass(part, i);
     }
-    close_chunk(u, part, &w);
+    close_chunk(u, part, &seen, &w);
 }
 
 #endif

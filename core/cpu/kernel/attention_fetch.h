@@ -38,12 +38,13 @@ static inline void fetch_rows(fetcher *f, const mosaic_rows *of, int64_t heads, 
             (fetch_run){of->data + h * of->head * size, of->row * size, d * size, rows};
 }
 
-/* Spreads all rows over the work on u, which asks `times` times for every FETCH_KEYS keys of a
- * tile. */
-static inline void fetch_begin(fetcher *f, const mosaic_attention_unit *u, int64_t times)
+/* Spreads all rows over the work on u and so many keys, which asks `times` times for every
+ * FETCH_KEYS of them and each tile. */
+static inline void fetch_begin(fetcher *f, const mosaic_attention_unit *u, int64_t keys,
+                               int64_t times)
 {
     int64_t tiles = (u->group * u->nq + TILE - 1) / TILE, rows = 0, bytes = 0;
-    int64_t calls = times * tiles * ((u->nk + FETCH_KEYS - 1) / FETCH_KEYS);
+    int64_t calls = times * tiles * ((keys + FETCH_KEYS - 1) / FETCH_KEYS);
     for (int i = 0; i < f->count; i++) {
         rows += f->runs[i].rows;
         bytes += f->runs[i].rows * f->runs[i].bytes;

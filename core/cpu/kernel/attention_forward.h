@@ -208,7 +208,7 @@ static void close_tile(const mosaic_attention_unit *u, tile *t)
     }
 }
 
-static fetcher fetcher_of(const mosaic_attention_unit *u)
+static fetcher fetcher_of(const mosaic_attention_unit *u, int64_t keys)
 {
     const mosaic_attention_unit *next = u->next;
     fetcher f = {.count = 0};
@@ -218,7 +218,7 @@ static fetcher fetcher_of(const mosaic_attention_unit *u)
     fetch_rows(&f, &next->q, next->group, next->nq, next->d);
     fetch_rows(&f, &next->v, 1, next->nk, next->d);
     fetch_rows(&f, &next->k, 1, next->nk, next->d);
-    fetch_begin(&f, u, 2);
+    fetch_begin(&f, u, keys, 2);
     return f;
 }
 
@@ -227,12 +227,12 @@ static void attend_rows(const mosaic_attention_unit *u, int64_t from, int64_t to
 {
     char *at = scratch;
     workspace w = lay_out(u, from, to, &at);
-    fetcher fetch = fetcher_of(u);
-    w.fetch = &fetch;
-    for (int64_t i = 0; i < w.count; i++) open_tile(u, &w, &w.tiles[i]);
     limits l = limits_of(u, from, to - from);
     extent e = extent_of(u, 0, u->nk);
     span keys = visible(u, &l, &e, 0, u->nk);
+    fetcher fetch = fetcher_of(u, keys.to - keys.from);
+    w.fetch = &fetch;
+    for (int64_t i = 0; i < w.count; i++) open_tile(u, &w, &w.tiles[i]);
     /* blocks are the same however rows are cut */
     for (int64_t j = keys.from / BLOCK * BLOCK; j < keys.to; j += BLOCK)
         work_block(u, &w, j, min_i64(j + BLOCK, keys.to), work);

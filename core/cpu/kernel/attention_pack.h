@@ -39,8 +39,16 @@ static inline void write_floats(const mosaic_rows *to, int64_t head, int64_t row
                                 int64_t d, float factor, bool add)
 {
     float *x = (float *)(void *)to->data + mosaic_rows_at(to, head, row, 0);
-    for (int64_t c = 0; c < d; c++)
-        x[c * to->column] = from[c] * factor + (add ? x[c * to->column] : 0);
+    if (to->column != 1) {
+        for (int64_t c = 0; c < d; c++)
+            x[c * to->column] = from[c] * factor + (add ? x[c * to->column] : 0);
+        return;
+    }
+    for (int64_t c = 0; c < d; c += VEC_LANES) {
+        vec sum = vec_read(from + c, d - c) * factor;
+        if (add) sum += vec_read(x + c, d - c);
+        vec_write(x + c, sum, d - c);
+    }
 }
 
 /* ---- transposed ------------------------------------------------------------------------------ */

@@ -1,6 +1,8 @@
 /* attention_products.h - the products of attention backward by multiply-adds: dq with lanes of
  * queries, as forward; dk and dv with lanes of head channels, so that nothing has to be transposed
- * in registers.
+ * in registers. Where channels would leave half of a vector empty (d = 24), lanes are channels of
+ * two queries, whose sums are added up at the end: two vectors for 24 of 32 lanes become three for
+ * 48 of 48, of every other query.
  *
  * The file that includes this one says how scores are made, and what they read:
  *
@@ -10,9 +12,27 @@
 #ifndef MOSAIC_CPU_ATTENTION_PRODUCTS_H
 #define MOSAIC_CPU_ATTENTION_PRODUCTS_H
 
+/* Queries whose channels lie side by side. */
+static inline int64_t paired(const mosaic_attention_unit *u)
+{
+    return round_up(2 * u->d, VEC_LANES) < 2 * round_up(u->d, VEC_LANES) ? 2 : 1;
+}
+
 static inline int64_t columns_of(const mosaic_attention_unit *u)
 {
-    return round_up(round_up(u->d, VEC_LANES), ALIGN);
+    return round_up(round_up(paired(u) * u->d, VEC_LANES), ALIGN);
+}
+
+/* (d), of sums (columns) */
+static const float *gradient_of(const mosaic_attention_unit *u, float *row)
+{
+    const int64_t columns = columns_of(u);
+    for (int64_t c = 0; paired(u) == 2 && c < columns; c += 2 * VEC_LANES) {
+        vec high = vec_set(0);
+        if (c + VEC_LANES < columns) high = vec_load(row + c + VEC_LANES);
+        vec_store(row + c / 2, vec_pair_sums(vec_load(row + c), high));
+    }
+    return row;
 }
 
 static gains gains_of(const mosaic_attention_unit *u)
@@ -42,7 +62,7 @@ static packed_keys lay_out_keys(const mosaic_attention_unit *u, int64_t keys, ch
 typedef struct {
     void *q;                   /* for scores, times the power of two in scale */
     float *dout;               /* (d, width) */
-    float *q_rows, *dout_rows; /* (TILE, columns) */
+    float *q_rows, *dout_rows; /* (TILE / paired, columns) */
 } packed_queries;
 
 static packed_queries lay_out_queries(const mosaic_attention_unit *u, char **scratch)
@@ -65,12 +85,38 @@ static void pack_chunk(const packed_keys *to, int64_t height, const mosaic_atten
     pack_channels(to->k_channels, height, u, &u->k, from, keys);
 }
 
+/* to (rows / 2, columns) <- rows first.. of the group, channels of two of them in turns; what is
+ * beyond them is 0. */
+static void pack_pairs(float *to, int64_t columns, const mosaic_attention_unit *u,
+                       const mosaic_rows *from, int64_t first, int64_t rows)
+{
+    float buffer[2][BUFFER];
+    place p = place_of(u, first);
+    for (int64_t r = 0; r < rows; r += 2, to += columns) {
+        const float *x[2] = {nothing, nothing};
+        for (int i = 0; i < 2 && r + i < rows; i++, p = next_place(u, p))
+            x[i] = floats_at(from, p.head, p.query, 0, u->d, buffer[i]);
+        for (int64_t c = 0; c < columns; c += 2 * VEC_LANES) {
+            vec low, high;
+            vec_interleave(read_up_to(x[0] + c / 2, u->d - c / 2),
+                           read_up_to(x[1] + c / 2, u->d - c / 2), &low, &high);
+            vec_store(to + c, low);
+            if (c + VEC_LANES < columns) vec_store(to + c + VEC_LANES, high);
+        }
+    }
+}
+
 static void pack_tile(const packed_queries *to, int64_t width, const mosaic_attention_unit *u,
                       int64_t first, int64_t rows)
 {
     int64_t columns = columns_of(u);
-    pack_rows(to->q_rows, columns, u, &u->q, first, rows);
-    pack_rows(to->dout_rows, columns, u, &u->dout, first, rows);
+    if (paired(u) == 2) {
+        pack_pairs(to->q_rows, columns, u, &u->q, first, rows);
+        pack_pairs(to->dout_rows, columns, u, &u->dout, first, rows);
+    } else {
+        pack_rows(to->q_rows, columns, u, &u->q, first, rows);
+        pack_rows(to->dout_rows, columns, u, &u->dout, first, rows);
+    }
     pack_lanes(to->dout, width, u, &u->dout, first, rows, 1);
     pack_score_queries(to->q, width, u, first, rows);
 }
@@ -108,37 +154,75 @@ VEC_INLINE void add_dq(int vectors, const mosaic_attention_unit *u, float *dq, c
     }
 }
 
-/* to (keys, columns) += a^T rows for `vectors` vectors of columns; a (keys, TILE) */
-VEC_INLINE void add_columns(int vectors, float *to, const float *a, const float *rows,
-                            int64_t columns, int64_t keys, int64_t depth, fetcher *fetch)
+/* sum[r][w] += a(r, t) b(t, w) over t < depth, in pairs of t: a[r TILE + t], t and t + 1 in turns,
+ * b (depth / 2, b_step) */
+VEC_INLINE void multiply_pairs(int vectors, sums sum, const float *a, const float *b,
+                               int64_t b_step, int64_t depth)
 {
-    for (int64_t j = 0; j < keys; j += STEP, to += STEP * columns, a += STEP * TILE) {
+    for (int64_t t = 0; t < depth; t += 2, a += 2, b += b_step) {
+        vec x[VECTORS];
+        for (int w = 0; w < vectors; w++) x[w] = vec_load(b + w * VEC_LANES);
+        for (int r = 0; r < STEP; r++) {
+            vec y = vec_set_pair(a + r * TILE);
+            for (int w = 0; w < vectors; w++) sum[r][w] = vec_fma(y, x[w], sum[r][w]);
+        }
+    }
+}
+
+typedef struct {
+    int pairs;      /* paired(u) */
+    float *to;      /* (keys, columns) */
+    const float *a; /* (keys, TILE) */
+    const float *rows;
+    int64_t columns, keys, depth;
+    fetcher *fetch;
+} key_sums;
+
+/* to += a^T rows for `vectors` vectors of columns from c on */
+VEC_INLINE void add_columns(int vectors, bool pairs, const key_sums *k, int64_t c)
+{
+    const int64_t columns = k->columns;
+    const float *a = k->a;
+    float *to = k->to + c;
+    for (int64_t j = 0; j < k->keys; j += STEP, to += STEP * columns, a += STEP * TILE) {
         sums s;
-        fetch_some(fetch);
-        sums_load(vectors, s, to, columns);
-        multiply(vectors, s, a, TILE, 1, rows, columns, depth);
+        fetch_some(k->fetch);
+        sums_clear(vectors, s); /* what is there may have to come from L2 meanwhile */
+        if (pairs)
+            multiply_pairs(vectors, s, a, k->rows + c, columns, k->depth);
+        else
+            multiply(vectors, s, a, TILE, 1, k->rows + c, columns, k->depth);
+        sums_add(vectors, s, to, columns);
         sums_store(vectors, s, to, columns);
     }
 }
 
-static void add_to_keys(float *to, const float *a, const float *rows, int64_t columns, int64_t keys,
-                        int64_t depth, fetcher *fetch)
+VEC_INLINE void add_all_columns(bool pairs, const key_sums *k)
 {
+    const int64_t columns = k->columns;
     int64_t c = 0;
     for (; columns - c >= 3 * VEC_LANES && columns - c != 4 * VEC_LANES; c += 3 * VEC_LANES)
-        add_columns(3, to + c, a, rows + c, columns, keys, depth, fetch);
-    for (; columns - c >= 2 * VEC_LANES; c += 2 * VEC_LANES)
-        add_columns(2, to + c, a, rows + c, columns, keys, depth, fetch);
-    if (c < columns) add_columns(1, to + c, a, rows + c, columns, keys, depth, fetch);
+        add_columns(3, pairs, k, c);
+    for (; columns - c >= 2 * VEC_LANES; c += 2 * VEC_LANES) add_columns(2, pairs, k, c);
+    if (c < columns) add_columns(1, pairs, k, c);
+}
+
+static void add_to_keys(const key_sums *k)
+{
+    if (k->pairs == 2)
+        add_all_columns(true, k);
+    else
+        add_all_columns(false, k);
 }
 
 static void add_dkv(const mosaic_attention_unit *u, float *dk, float *dv, int64_t columns,
                     const packed_queries *q, const float *weights, const float *slant, int64_t key,
                     int64_t keys, int64_t rows, fetcher *fetch)
 {
-    (void)u;
-    add_to_keys(dv + key * columns, weights, q->dout_rows, columns, keys, rows, fetch);
-    add_to_keys(dk + key * columns, slant, q->q_rows, columns, keys, rows, fetch);
+    const int pairs = (int)paired(u);
+    dk += key * columns, dv += key * columns;
+    add_to_keys(&(key_sums){pairs, dv, weights, q->dout_rows, columns, keys, rows, fetch});
+    add_to_keys(&(key_sums){pairs, dk, slant, q->q_rows, columns, keys, rows, fetch});
 }
 
 #endif

@@ -164,6 +164,14 @@ static void add_dkv(const mosaic_attention_unit *u, float *dk, float *dv, int64_
                 fetch);
 }
 
+static int64_t columns_of(const mosaic_attention_unit *u) { return channels_of(u); }
+
+static const float *gradient_of(const mosaic_attention_unit *u, const float *row)
+{
+    (void)u;
+    return row;
+}
+
 /* q is multiplied by the power of two in scale for dk, too. */
 static gains gains_of(const mosaic_attention_unit *u)
 {
