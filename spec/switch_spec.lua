@@ -2,6 +2,7 @@ local mosaic = require "mosaic"
 local close = require "spec.support.close"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
+local rows_of = require "spec.support.rows_of"
 local worlds = require "spec.support.worlds"
 
 local SIZES = { 1, 2, 3, 4, 5 }
@@ -15,13 +16,9 @@ local function scrambled(rows, ranks)
   return lists
 end
 
-local function take(x, axis, positions)
-  return x:index_select(axis, mosaic.tensor(positions, { dtype = "i64" }))
-end
-
 --- What rank holds of the whole when `axis` is sharded.
 local function piece(whole, axis, part, rank)
-  return take(whole, axis, part:positions(rank))
+  return rows_of(whole, axis, part:positions(rank))
 end
 
 local function partition_of(layout, rows, ranks)

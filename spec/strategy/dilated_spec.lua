@@ -1,28 +1,14 @@
 local mosaic = require "mosaic"
-local bytes = require "spec.support.bytes"
 local close = require "spec.support.close"
 local cases = require "spec.support.contract_cases"
 local dense = require "spec.support.dense"
 local dilated = require "spec.support.dilated"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
-local heap = require "mosaic.heap"
-local C = require "mosaic.ffi"
+local rows_of = require "spec.support.rows_of"
 local partition = mosaic.partition
-local runtime = require "mosaic.runtime"
 
 local NAMES = { "out", "lse", "dq", "dk", "dv", "dbias" }
-
-local function options_of(pattern, more)
-  local options = { "dilated" }
-  for name, value in pairs(pattern) do options[name] = value end
-  for name, value in pairs(more or {}) do options[name] = value end
-  return options
-end
-
-local function rows_of(x, axis, positions)
-  return x:index_select(axis, mosaic.tensor(positions, { dtype = "i64" }))
-end
 
 -- ---- the truth: dense attention with the logarithm of how many rates select a pair as its bias -------
 
@@ -72,8 +58,8 @@ local function run_rank(comm, case, part, more)
   local function leaf(x) return rows_of(x, -2, positions):requires_grad_() end
   local q, k, v, mask = leaf(case.q), leaf(case.k), leaf(case.v), local_mask(case.mask, positions)
   local out, lse = mosaic.attend(q, k, v, {
-    strategy = options_of(case.pattern, more), comm = comm, layout = part.layout, indices = part.indices,
-    mask = mask,
+    strategy = dilated.strategy(case.pattern, more), comm = comm, mask = mask,
+    layout = part.layout, indices = part.indices,
   })
   mosaic.autograd.backward({ out, lse },
     { rows_of(case.dout, -2, positions), rows_of(case.dlse, -1, positions) })
@@ -106,40 +92,6 @@ end
 
 local THREE = { segments = { 4, 9, 20 }, rates = { 1, 2, 4 } }
 
---- What a pass over q, k and v of 8192 rows holds at most, in bytes, by rank.
-local function peaks(ranks, layout, backward)
-  local pattern = options_of { segments = { 128, 2048, 8192 }, rates = { 1, 4, 8 } }
-  return mosaic.virtual(ranks, function(comm)
-    local function part() return mosaic.randn { 1, 8, 8192 / ranks, 16, requires_grad = backward } end
-    local q, k, v = part(), part(), part()
-    local options = { strategy = pattern, comm = comm, layout = layout }
-    mosaic.no_grad(mosaic.attend, q, k, v, options)
-    comm:barrier()
-    runtime.collect()
-    runtime.reset_peak_memory()
-    local out = mosaic.attend(q, k, v, options)
-    if backward then out:backward(out:detach()) end
-    return runtime.memory().rank_peak_bytes
-  end)
-end
-
---- What the rank that holds most holds. Garbage that Lua has yet to collect counts as held: so here it is
--- collected at every MiB, and nothing is compiled: a frame that waits in compiled code may have places with
--- what was there before.
-local function most_held(...)
-  local poll, limit = heap.poll, 0
-  jit.off()
-  function heap.poll()
-    if C.mosaic_memory_live() < limit then return end
-    heap.collect()
-    limit = C.mosaic_memory_live() + 2 ^ 20
-  end
-  local ok, list = pcall(peaks, ...)
-  jit.on()
-  heap.poll = poll
-  return ok and math.max(unpack(list)) or error(list, 0)
-end
-
 describe("dilated", function()
   it("equals dense attention with bias log c, c the rates that select both: forward and gradients", function()
     check_pattern(THREE, 5, 5)
@@ -148,10 +100,10 @@ describe("dilated", function()
   end)
 
   it("cuts the heads into runs by offset, or into runs by rate", function()
-    check_pattern(options_of(THREE, { offsets = "groups" }), 6, 3)
-    check_pattern(options_of(THREE, { offsets = "groups" }), 3, 1) -- fewer heads than offsets
-    check_pattern(options_of(THREE, { heads = "partition" }), 7, 7)
-    check_pattern(options_of(THREE, { heads = "partition", offsets = "groups" }), 8, 4)
+    check_pattern(dilated.strategy(THREE, { offsets = "groups" }), 6, 3)
+    check_pattern(dilated.strategy(THREE, { offsets = "groups" }), 3, 1) -- fewer heads than offsets
+    check_pattern(dilated.strategy(THREE, { heads = "partition" }), 7, 7)
+    check_pattern(dilated.strategy(THREE, { heads = "partition", offsets = "groups" }), 8, 4)
   end)
 
   it("finds the key/value heads of each offset, whatever the group", function()
@@ -162,8 +114,8 @@ describe("dilated", function()
 
   it("lets rows change places with heads: all offsets go by the numbers of the whole", function()
     check_pattern(THREE, 5, 5, { parallel = "heads" })
-    check_pattern(options_of(THREE, { offsets = "groups" }), 6, 2, { parallel = "heads" })
-    check_pattern(options_of(THREE, { heads = "partition" }), 4, 4, { parallel = "heads" })
+    check_pattern(dilated.strategy(THREE, { offsets = "groups" }), 6, 2, { parallel = "heads" })
+    check_pattern(dilated.strategy(THREE, { heads = "partition" }), 4, 4, { parallel = "heads" })
   end)
 
   for name, make_mask in pairs(cases.MASKS) do
@@ -184,7 +136,7 @@ describe("dilated", function()
       mosaic.virtual(3, function(comm)
         local function cut(x) return mosaic.shard(x, { axis = 2, comm = comm, layout = "striped" }) end
         close(mosaic.attend(cut(q), cut(k), cut(v), {
-          strategy = options_of(THREE, more), comm = comm, layout = "striped", dropout = dropout,
+          strategy = dilated.strategy(THREE, more), comm = comm, layout = "striped", dropout = dropout,
         }), cut(expected))
       end)
     end
@@ -192,7 +144,7 @@ describe("dilated", function()
 
   it("takes two batch axes, and no axis of heads", function()
     local x = fill { 2, 3, 4, 20, 3 }
-    local pattern = options_of { segments = { 5, 20 }, rates = { 1, 2 } }
+    local pattern = dilated.strategy { segments = { 5, 20 }, rates = { 1, 2 } }
     local whole = mosaic.attend(x, x, x, { strategy = pattern, comm = mosaic.comm.alone() })
     local function one(t)
       return mosaic.attend(t, t, t, { strategy = pattern, comm = mosaic.comm.alone() })
@@ -201,70 +153,6 @@ describe("dilated", function()
       for b = 1, 3 do close(whole[a][b], one(x[a][b])) end
     end
     close(one(x[1][1][1]), one(x[1][1]:narrow(1, 1, 1))[1])
-  end)
-
-  it("works on N H sum w/r^2 pairs and no more", function()
-    local n, heads, pattern = 64, 4, { segments = { 16, 32, 64 }, rates = { 1, 2, 4 } }
-    local expected = 0
-    for i, w in ipairs(pattern.segments) do expected = expected + n * heads * w / pattern.rates[i] ^ 2 end
-    assert.equal(expected, dilated.pairs(pattern, heads, n))
-    for _, layout in ipairs { "contiguous", "striped" } do
-      local worked = 0
-      mosaic.virtual(3, function(comm)
-        local x = mosaic.shard(fill { heads, n, 2 }, { axis = 2, comm = comm, layout = layout })
-        mosaic.attention.reset_work()
-        mosaic.attend(x, x, x, { strategy = options_of(pattern), comm = comm, layout = layout })
-        worked = worked + mosaic.attention.work().forward
-      end)
-      assert.equal(expected, worked)
-    end
-  end)
-
-  it("sends only selected rows, as many bytes as it says, whatever the length", function()
-    local row = 2 * 4 * 8 * 4 -- a row of K and V: 4 heads of 8 floats
-    for _, rows in ipairs { 64, 128, 256 } do
-      local own = rows / 4
-      local function sent(pattern, mask)
-        return bytes(options_of(pattern), 4, { 1, 4, 4, rows, 8 }, { mask = mask })
-      end
-      assert.same({ 0, 0, 0, 0 }, sent { segments = { 8, 16 }, rates = { 1, 2 } })
-      -- two ranks a segment: each gets the other's half of w/r rows; under a causal mask only the later one
-      local half, pair = own / 4 * row, { segments = { 4, 2 * own }, rates = { 1, 4 } }
-      assert.same({ half, half, half, half }, sent(pair))
-      assert.same({ half, 0, half, 0 }, sent(pair, { causal = true }))
-    end
-    for _, rows in ipairs { 96, 192, 384 } do -- n = 24 and more, segments of 36 are not aligned
-      local received = 2 * (36 / 4) * 4 * 8 * 4
-      local list, total = bytes(options_of { segments = { 36 }, rates = { 4 } }, 4, { 1, 4, 4, rows, 8 }), 0
-      for _, count in ipairs(list) do total = total + count end
-      assert.is_true(total <= 4 * 2 * received, total) -- a rank has the ends of two segments
-    end
-  end)
-
-  it("sends what it says under every layout, mask, wire, and with heads that share keys", function()
-    local pattern = options_of { segments = { 6, 17, 40 }, rates = { 1, 2, 3 } }
-    for n, layout in ipairs { "contiguous", "zigzag", "striped" } do
-      for _, heads in ipairs { { 4, 4 }, { 6, 3 }, { 12, 6 } } do
-        for _, mask in ipairs { {}, { causal = true }, { prefix = 11 }, { window = 4 } } do
-          bytes(pattern, n + 1, { 2, heads[1], heads[2], 37, 4 }, { mask = mask, layout = layout })
-        end
-      end
-      bytes(pattern, 3, { 1, 4, 2, 37, 4 }, { layout = layout, wire = "int8" })
-      pattern.parallel = n == 3 and "heads" or nil
-    end
-  end)
-
-  it("holds half as much on two ranks, and never more, under every layout", function()
-    for _, backward in ipairs { false, true } do
-      local alone = most_held(1, "contiguous", backward)
-      for _, layout in ipairs { "contiguous", "zigzag", "striped" } do
-        for ranks = 2, 4, 2 do
-          local held = most_held(ranks, layout, backward)
-          assert.is_true(held < 1.25 * alone / ranks + 0.1 * alone,
-            ("%s, %d ranks: %d of %d bytes"):format(layout, ranks, held, alone))
-        end
-      end
-    end
   end)
 
   it("gives a row that no rate selects 0, and no gradient", function()
@@ -286,7 +174,7 @@ describe("dilated", function()
       local x = fill { 2, 4, 3 }
       local function refuses(text, options, attend)
         attend = attend or {}
-        attend.comm, attend.strategy = comm, options_of(options)
+        attend.comm, attend.strategy = comm, dilated.strategy(options)
         comm:reset_counters()
         fails(text, function() mosaic.attend(x, x, x, attend) end)
         assert.equal(0, comm:counters("all_to_all").calls)
@@ -300,7 +188,7 @@ describe("dilated", function()
       refuses("dilated: offsets", { offsets = "modulus" })
       refuses("dilated: parallel", { parallel = "rows" })
       refuses('dilated: heads = "partition" has no head for each of 3 rates, only 2',
-        options_of(THREE, { heads = "partition" }))
+        dilated.strategy(THREE, { heads = "partition" }))
       refuses('"groups" needs all heads, but the first one here is number 3: use offsets = "modulo"',
         { offsets = "groups" }, { head_from = 3 })
     end)

@@ -5,10 +5,7 @@ local contract = require "spec.support.contract"
 local fails = require "spec.support.fails"
 local fill = require "spec.support.fill"
 local odd_masks = require "spec.support.odd_masks"
-
-local function rows_of(x, axis, positions)
-  return x:index_select(axis, mosaic.tensor(positions, { dtype = "i64" }))
-end
+local rows_of = require "spec.support.rows_of"
 
 describe("rshard", function()
   contract(it, { "rshard", tokens = { cluster = 2, period = 7 } },

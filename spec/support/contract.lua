@@ -16,15 +16,12 @@ local mosaic = require "mosaic"
 local attention = require "spec.support.attention"
 local cases = require "spec.support.contract_cases"
 local close = require "spec.support.close"
+local rows_of = require "spec.support.rows_of"
 local partition = require "mosaic.partition"
 local state = require "mosaic.state"
 
 local ORDER = { "out", "lse", "dq", "dk", "dv", "dbias" }
 local KEYS = { dk = true, dv = true }
-
-local function rows_of(t, axis, positions)
-  return t:index_select(axis, mosaic.tensor(positions, { dtype = "i64" }))
-end
 
 --- The rank's part of a mask: what is sharded with the rows.
 local function local_mask(case, q_positions, k_positions)

@@ -2,11 +2,19 @@
 --
 --   dilated.times(options, heads) -> function(h, i, j)   the number of rates that select both
 --   dilated.bias(options, heads, nq, nk) -> tensor (heads, nq, nk) of its logarithms (0 times: -inf)
+--   dilated.strategy(options, more) -> the two as the strategy's table
 --
 -- options as in the strategy's table; h, i, j count from 0. Shares no code with the library.
 local mosaic = require "mosaic"
 
 local dilated = {}
+
+function dilated.strategy(options, more)
+  local list = { "dilated" }
+  for name, value in pairs(options) do list[name] = value end
+  for name, value in pairs(more or {}) do list[name] = value end
+  return list
+end
 
 local function offset_of(options, heads, h, r)
   if options.offsets ~= "groups" then return h % r end

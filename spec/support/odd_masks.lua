@@ -3,6 +3,7 @@
 local mosaic = require "mosaic"
 local close = require "spec.support.close"
 local fill = require "spec.support.fill"
+local rows_of = require "spec.support.rows_of"
 
 local ROWS, HEADS, KV_HEADS = 13, 6, 2
 
@@ -36,10 +37,6 @@ local CASES = {
       batch_total = 5 }
   end,
 }
-
-local function rows_of(x, axis, positions)
-  return x:index_select(axis, mosaic.tensor(positions, { dtype = "i64" }))
-end
 
 local function leaf(x) return x:detach():requires_grad_() end
 
