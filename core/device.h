@@ -145,6 +145,15 @@ typedef struct mosaic_device {
     mosaic_status (*matmul_gelu)(const mosaic_tensor *out, const mosaic_tensor *product,
                                  const mosaic_tensor *a, const mosaic_tensor *b,
                                  const mosaic_tensor *bias, mosaic_unary_op gelu, bool *done);
+    /* out = a b times the derivative (an operation of out and factor, both of out's sizes) at
+     * factor. NULL: a product and then that are as good. */
+    mosaic_status (*matmul_times)(const mosaic_tensor *out, const mosaic_tensor *a,
+                                  const mosaic_tensor *b, const mosaic_tensor *factor,
+                                  mosaic_binary_op derivative);
+    /* out (m, n) = a (m, k) b (k, n) and sums (m), those of a's rows; floats. NULL: a product and a
+     * sum are as good. */
+    mosaic_status (*matmul_sums)(const mosaic_tensor *out, const mosaic_tensor *sums,
+                                 const mosaic_tensor *a, const mosaic_tensor *b);
 
     /* Rows of the last axis. stats is contiguous: the mean (0 unless centered) and 1/deviation of
      * each row. weight, bias, dx, dweight, dbias may be NULL. */

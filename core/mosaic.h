@@ -590,6 +590,17 @@ MOSAIC_API mosaic_status mosaic_linear_gelu(mosaic_tensor *out, mosaic_tensor *p
 MOSAIC_API mosaic_status mosaic_linear_backward(mosaic_tensor *dx, const mosaic_tensor *g,
                                                 const mosaic_tensor *weight,
                                                 const mosaic_tensor *sum);
+/* dproduct (..., k) <- g (..., n) weight (n, k), times the derivative of GELU at product (..., k):
+ * back through a linear and the GELU before it. gelu: as in linear_gelu. */
+MOSAIC_API mosaic_status mosaic_linear_gelu_backward(mosaic_tensor *dproduct,
+                                                     const mosaic_tensor *g,
+                                                     const mosaic_tensor *weight,
+                                                     const mosaic_tensor *product,
+                                                     mosaic_unary_op gelu);
+/* The gradients of linear's parameters: dweight (n, k) <- g (rows, n) transposed x (rows, k),
+ * dbias (n) <- the sums of g's columns. Floats. */
+MOSAIC_API mosaic_status mosaic_linear_gradients(mosaic_tensor *dweight, mosaic_tensor *dbias,
+                                                 const mosaic_tensor *g, const mosaic_tensor *x);
 
 /* How devices with units for it multiply f32: in f32, or as TF32, operands rounded to 11 bits and
  * summed in f32. F32 by default, with MOSAIC_TF32=1 in the environment TF32. */

@@ -38,6 +38,11 @@ mosaic_status mosaic_cpu_matmul_add(const mosaic_tensor *out, const mosaic_tenso
 mosaic_status mosaic_cpu_matmul_gelu(const mosaic_tensor *out, const mosaic_tensor *product,
                                      const mosaic_tensor *a, const mosaic_tensor *b,
                                      const mosaic_tensor *bias, mosaic_unary_op gelu, bool *done);
+mosaic_status mosaic_cpu_matmul_times(const mosaic_tensor *out, const mosaic_tensor *a,
+                                      const mosaic_tensor *b, const mosaic_tensor *factor,
+                                      mosaic_binary_op derivative);
+mosaic_status mosaic_cpu_matmul_sums(const mosaic_tensor *out, const mosaic_tensor *sums,
+                                     const mosaic_tensor *a, const mosaic_tensor *b);
 
 mosaic_status mosaic_cpu_normalize(const mosaic_tensor *out, const mosaic_tensor *stats,
                                    const mosaic_tensor *x, const mosaic_tensor *weight,

@@ -112,6 +112,22 @@ int64_t mosaic_gemm_packed_size(const mosaic_gemm *g)
 
 void mosaic_gemm_pack(const mosaic_gemm *g, float *packed) { mosaic_cpu()->gemm->pack(g, packed); }
 
+static bool multiply_by_kernel(const mosaic_gemm *g)
+{
+    return (g->packed || suits_kernel(g)) && mosaic_cpu()->gemm->multiply_f32(g);
+}
+
+/* Adds up a's rows; one of its steps is 1, as far as there is one. */
+static void add_rows(const mosaic_gemm *g)
+{
+    const mosaic_fold_kernels *fold = mosaic_cpu()->fold;
+    int type = g->dtype == MOSAIC_DTYPE_F64 ? MOSAIC_CPU_F64 : MOSAIC_CPU_F32;
+    if (g->a_column == 1 || g->k == 1)
+        fold->rows[MOSAIC_FOLD_SUM][type](g->m, g->k, g->a, g->a_row, g->sums, NULL);
+    else
+        fold->columns[MOSAIC_FOLD_SUM][type](g->k, g->m, g->a, g->a_column, g->sums, NULL);
+}
+
 void mosaic_gemm_run(const mosaic_gemm *g)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -119,7 +135,11 @@ void mosaic_gemm_run(const mosaic_gemm *g)
     lay_out(&a, g->m, g->k, g->a_row, g->a_column);
     lay_out(&b, g->k, g->n, g->b_row, g->b_column);
     pthread_once(&once, calm_blas);
-    if ((g->packed || suits_kernel(g)) && mosaic_cpu()->gemm->multiply_f32(g)) return;
+    bool done = multiply_by_kernel(g);
+    const mosaic_gemm_kernels *kernels = mosaic_cpu()->gemm;
+    bool added = done && kernels->adds_rows && kernels->adds_rows(g);
+    if (g->sums && !added) add_rows(g);
+    if (done) return;
     switch (g->dtype) {
     case MOSAIC_DTYPE_F32: multiply_f32(g, a, b); break;
     case MOSAIC_DTYPE_F64: multiply_f64(g, a, b); break;

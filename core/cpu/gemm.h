@@ -12,6 +12,7 @@ typedef struct mosaic_gemm {
     const char *a, *b, *bias, *add; /* bias, add: NULL for none, not both */
     int64_t a_row, a_column, b_row, b_column, c_row;
     char *c;
+    double *sums;        /* (m): each row of a is added to its own; NULL: not wanted */
     const float *packed; /* b, where mosaic_gemm_pack has packed it */
 } mosaic_gemm;
 

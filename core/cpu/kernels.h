@@ -111,7 +111,8 @@ typedef struct {
     int64_t (*packed_size)(const struct mosaic_gemm *g);      /* of b, in floats */
     void (*pack)(const struct mosaic_gemm *g, float *packed); /* for any rows of a */
     bool (*multiply_f32)(const struct mosaic_gemm *g);        /* false: no memory */
-    bool fast; /* than BLAS, for the shapes of layers */
+    bool (*adds_rows)(const struct mosaic_gemm *g); /* does that do the sums, too? NULL: never */
+    bool fast;                                      /* than BLAS, for the shapes of layers */
 } mosaic_gemm_kernels;
 
 /* ---- softmax and its relatives: rows of n elements ------------------------------------------- */

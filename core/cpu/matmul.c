@@ -65,14 +65,16 @@ static bool better_packed(const mosaic_tensor *a, const mosaic_tensor *b)
 
 /* Room for the copies of operands that gemm cannot take as they are, or takes faster. */
 typedef struct {
-    mosaic_tensor c, a, b, bias, packed;
+    mosaic_tensor c, a, b, bias, sums, packed;
 } copies;
 
-/* What else is wanted: bias (n) or add (as c) is added, activated is the GELU of the result. NULL:
+/* What else is wanted: bias (n) or add (as c) is added, activated is the GELU of the result, or the
+ * result is multiplied by the derivative of something at factor; sums are those of a's rows. NULL:
  * not wanted. */
 typedef struct {
-    const mosaic_tensor *bias, *add, *activated;
+    const mosaic_tensor *bias, *add, *activated, *factor, *sums;
     mosaic_unary_op gelu;
+    mosaic_binary_op derivative;
 } extras;
 
 static bool lies_as(const mosaic_tensor *a, const mosaic_tensor *b)
@@ -85,15 +87,16 @@ static bool lies_as(const mosaic_tensor *a, const mosaic_tensor *b)
 /* Makes the extras part of the tasks, where out, the tensors and the type allow. */
 static bool fuse(mosaic_products *s, const mosaic_tensor *out, const extras *e)
 {
+    int type = out->dtype == MOSAIC_DTYPE_F64 ? MOSAIC_CPU_F64 : MOSAIC_CPU_F32;
     if (!fits_result(out) || !mosaic_dtype_is_float(out->dtype) || s->chunks > 1) return false;
     if (e->add && !lies_as(e->add, out)) return false;
     if (e->activated && !lies_as(e->activated, out)) return false;
+    if (e->factor && !lies_as(e->factor, out)) return false;
     if (e->add) s->whole.add = mosaic_data(e->add);
-    if (e->activated) {
-        int type = out->dtype == MOSAIC_DTYPE_F64 ? MOSAIC_CPU_F64 : MOSAIC_CPU_F32;
-        s->to = mosaic_data(e->activated);
-        s->after = mosaic_cpu()->unary->of[e->gelu][type];
-    }
+    if (e->activated) s->to = mosaic_data(e->activated);
+    if (e->activated) s->after = mosaic_cpu()->unary->of[e->gelu][type];
+    if (e->factor) s->to = mosaic_data(out), s->factor = mosaic_data(e->factor);
+    if (e->factor) s->after = mosaic_cpu()->binary->of[e->derivative][type];
     return true;
 }
 
@@ -104,11 +107,37 @@ static mosaic_status finish(const mosaic_tensor *out, const mosaic_tensor *c, co
     mosaic_dtype compute = whole ? MOSAIC_DTYPE_I64 : mosaic_dtype_accumulator(out->dtype);
     mosaic_elementwise sum = {MOSAIC_BINARY, MOSAIC_BINARY_ADD, compute, 1, 0, 0, {c, e->add}};
     mosaic_elementwise gelu = {MOSAIC_UNARY, (int)e->gelu, compute, 0, 0, 0, {out}};
+    mosaic_elementwise times = {MOSAIC_BINARY, (int)e->derivative, compute, 0, 0, 0,
+                                {c, e->factor}};
     if (e->add)
         MOSAIC_TRY(mosaic_cpu_elementwise(out, &sum));
+    else if (e->factor)
+        MOSAIC_TRY(mosaic_cpu_elementwise(out, &times));
     else if (mosaic_data(out) != mosaic_data(c))
         MOSAIC_TRY(mosaic_cpu_copy(out, c));
     return e->activated ? mosaic_cpu_elementwise(e->activated, &gelu) : MOSAIC_OK;
+}
+
+/* Room for the sums of every chunk, all 0. */
+static mosaic_status begin_sums(mosaic_tensor *room, mosaic_products *s)
+{
+    int64_t size[2] = {s->chunks, s->whole.m};
+    MOSAIC_TRY(mosaic_output(room, "matmul", MOSAIC_DTYPE_F64, 2, size, &mosaic_cpu_device));
+    s->whole.sums = mosaic_data(room);
+    return mosaic_cpu_fill(room, 0);
+}
+
+/* sums <- those of all chunks, which become the first one's. */
+static mosaic_status end_sums(const mosaic_tensor *sums, const mosaic_products *s,
+                              const mosaic_tensor *room)
+{
+    mosaic_tensor first = *room;
+    double *sum = s->whole.sums;
+    int64_t m = s->whole.m;
+    for (int64_t chunk = 1; chunk < s->chunks; chunk++)
+        for (int64_t i = 0; i < m; i++) sum[i] += sum[chunk * m + i];
+    first.ndim = 1, first.size[0] = m, first.stride[0] = 1;
+    return mosaic_cpu_copy(sums, &first);
 }
 
 static mosaic_status multiply(copies *room, const mosaic_tensor *out, mosaic_tensor a,
@@ -130,7 +159,9 @@ static mosaic_status multiply(copies *room, const mosaic_tensor *out, mosaic_ten
         MOSAIC_TRY(mosaic_cpu_copy(&room->bias, e->bias));
         s.whole.bias = mosaic_data(&room->bias);
     }
+    if (e->sums) MOSAIC_TRY(begin_sums(&room->sums, &s));
     MOSAIC_TRY(mosaic_products_run(&s, &room->packed));
+    if (e->sums) MOSAIC_TRY(end_sums(e->sums, &s, &room->sums));
     return fused ? MOSAIC_OK : finish(out, &c, e);
 }
 
@@ -143,6 +174,7 @@ static mosaic_status multiply_with(const mosaic_tensor *out, const mosaic_tensor
     mosaic_tensor_clear(&room.a);
     mosaic_tensor_clear(&room.b);
     mosaic_tensor_clear(&room.bias);
+    mosaic_tensor_clear(&room.sums);
     mosaic_tensor_clear(&room.packed);
     return status;
 }
@@ -164,5 +196,18 @@ mosaic_status mosaic_cpu_matmul_gelu(const mosaic_tensor *out, const mosaic_tens
                                      const mosaic_tensor *bias, mosaic_unary_op gelu, bool *done)
 {
     *done = true;
-    return multiply_with(product, a, b, (extras){bias, NULL, out, gelu});
+    return multiply_with(product, a, b, (extras){.bias = bias, .activated = out, .gelu = gelu});
+}
+
+mosaic_status mosaic_cpu_matmul_times(const mosaic_tensor *out, const mosaic_tensor *a,
+                                      const mosaic_tensor *b, const mosaic_tensor *factor,
+                                      mosaic_binary_op derivative)
+{
+    return multiply_with(out, a, b, (extras){.factor = factor, .derivative = derivative});
+}
+
+mosaic_status mosaic_cpu_matmul_sums(const mosaic_tensor *out, const mosaic_tensor *sums,
+                                     const mosaic_tensor *a, const mosaic_tensor *b)
+{
+    return multiply_with(out, a, b, (extras){.sums = sums});
 }

@@ -146,6 +146,7 @@ static void run_task(const mosaic_products *s, int64_t task)
     else
         g.c += at[0] * s->bytes;
     if (g.bias) g.bias += j * s->bytes;
+    if (g.sums) g.sums = j ? NULL : g.sums + chunk * g.m + i;
     if (g.add) g.add += at[0] * s->bytes;
     g.m = shorter(s->tile_m, g.m - i), g.n = shorter(TILE_N, g.n - j),
     g.k = shorter(s->chunk, g.k - p);

@@ -20,8 +20,9 @@ typedef struct {
     const char *factor; /* likewise; may be NULL */
 } mosaic_products;
 
-/* c (..., m, n) = a (..., m, k) b (..., k, n), whose matrices mosaic_gemm_fits, c's columns being
- * adjacent. Starts and what comes after are then written into it, the latter where chunks is 1. */
+/* whole's sums are (chunks, m), to be added up. c (..., m, n) = a (..., m, k) b (..., k, n), whose
+ * matrices mosaic_gemm_fits, c's columns being adjacent. Starts and what comes after are then
+ * written into it, the latter where chunks is 1. */
 mosaic_products mosaic_products_of(const mosaic_tensor *c, const mosaic_tensor *a,
                                    const mosaic_tensor *b);
 

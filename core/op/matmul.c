@@ -199,6 +199,15 @@ mosaic_status mosaic_linear_backward(mosaic_tensor *dx, const mosaic_tensor *g,
     return MOSAIC_OK;
 }
 
+/* ---- with GELU ------------------------------------------------------------------------------ */
+
+static mosaic_status check_gelu(const char *op, mosaic_unary_op gelu)
+{
+    MOSAIC_REQUIRE(gelu == MOSAIC_UNARY_GELU || gelu == MOSAIC_UNARY_GELU_TANH,
+                   "%s: operation %d is not a GELU", op, (int)gelu);
+    return MOSAIC_OK;
+}
+
 /* Both at once, where the device can. */
 static mosaic_status multiply_gelu(mosaic_tensor *out, mosaic_tensor *product,
                                    const mosaic_tensor *x, const mosaic_tensor *weight,
@@ -221,8 +230,7 @@ mosaic_status mosaic_linear_gelu(mosaic_tensor *out, mosaic_tensor *product, con
                                  mosaic_unary_op gelu)
 {
     bool done = false;
-    MOSAIC_REQUIRE(gelu == MOSAIC_UNARY_GELU || gelu == MOSAIC_UNARY_GELU_TANH,
-                   "linear_gelu: operation %d is not a GELU", (int)gelu);
+    MOSAIC_TRY(check_gelu("linear_gelu", gelu));
     MOSAIC_TRY(check_linear("linear_gelu", x, weight, bias));
     MOSAIC_TRY(linear_output("linear_gelu", product, x, weight, bias));
     MOSAIC_TRY(linear_output("linear_gelu", out, x, weight, bias));
@@ -231,4 +239,67 @@ mosaic_status mosaic_linear_gelu(mosaic_tensor *out, mosaic_tensor *product, con
     if (done) return MOSAIC_OK;
     MOSAIC_TRY(mosaic_linear(product, x, weight, bias));
     return mosaic_unary(out, product, gelu, 0, 0);
+}
+
+mosaic_status mosaic_linear_gelu_backward(mosaic_tensor *dproduct, const mosaic_tensor *g,
+                                          const mosaic_tensor *weight, const mosaic_tensor *product,
+                                          mosaic_unary_op gelu)
+{
+    const char *op = "linear_gelu_backward";
+    bool exact = gelu == MOSAIC_UNARY_GELU;
+    mosaic_binary_op derivative = exact ? MOSAIC_BINARY_GELU_GRAD : MOSAIC_BINARY_GELU_TANH_GRAD;
+    MOSAIC_TRY(check_gelu(op, gelu));
+    MOSAIC_REQUIRE(product, "%s: there is no product", op);
+    MOSAIC_TRY(check_linear_backward(op, g, weight, product));
+    mosaic_tensor rows = as_matrix(g, false), turned = swapped(weight);
+    MOSAIC_TRY(linear_output(op, dproduct, g, &turned, product));
+    mosaic_tensor result = matrix_result(dproduct, g->ndim == 1, false);
+    const mosaic_device *device = mosaic_device_of(g);
+    if (!device->matmul_times || mosaic_tensor_numel(dproduct) == 0) {
+        MOSAIC_TRY(multiply(&result, &rows, weight, NULL));
+        return mosaic_binary(dproduct, dproduct, product, derivative, 0, 0);
+    }
+    mosaic_tensor factor = as_matrix(product, false), right = broadcast_to(&result, weight);
+    mosaic_tensor_note_write(dproduct);
+    MOSAIC_DEVICE_CALL(device, matmul_times, &result, &rows, &right, &factor, derivative);
+    return MOSAIC_OK;
+}
+
+/* ---- gradients of parameters ---------------------------------------------------------------- */
+
+static mosaic_status check_rows(const char *op, const mosaic_tensor *g, const mosaic_tensor *x)
+{
+    MOSAIC_TRY(check_pair(op, g, x));
+    MOSAIC_REQUIRE(g->ndim == 2 && x->ndim == 2 && g->size[0] == x->size[0],
+                   "%s: expected two matrices of as many rows, got %s and %s", op,
+                   mosaic_tensor_describe(g), mosaic_tensor_describe(x));
+    MOSAIC_REQUIRE(mosaic_dtype_is_float(g->dtype), "%s: %s is not a float tensor", op,
+                   mosaic_tensor_describe(g));
+    return MOSAIC_OK;
+}
+
+mosaic_status mosaic_linear_gradients(mosaic_tensor *dweight, mosaic_tensor *dbias,
+                                      const mosaic_tensor *g, const mosaic_tensor *x)
+{
+    const char *op = "linear_gradients";
+    MOSAIC_TRY(check_rows(op, g, x));
+    const mosaic_device *device = mosaic_device_of(g);
+    int64_t size[2] = {g->size[1], x->size[1]};
+    mosaic_tensor columns = swapped(g);
+    MOSAIC_TRY(mosaic_output(dweight, op, g->dtype, 2, size, device));
+    MOSAIC_TRY(mosaic_output(dbias, op, g->dtype, 1, size, device));
+    mosaic_tensor *outputs[] = {dweight, dbias};
+    for (int i = 0; i < 2; i++) {
+        MOSAIC_TRY(check_apart(op, outputs[i], g));
+        MOSAIC_TRY(check_apart(op, outputs[i], x));
+    }
+    MOSAIC_TRY(check_apart(op, dweight, dbias));
+    if (!device->matmul_sums || mosaic_tensor_numel(dweight) == 0) {
+        MOSAIC_TRY(multiply(dweight, &columns, x, NULL));
+        return mosaic_reduce(dbias, g, MOSAIC_REDUCE_SUM, 1, false, 0);
+    }
+    mosaic_tensor_note_write(dweight);
+    mosaic_tensor_note_write(dbias);
+    MOSAIC_DEVICE_CALL(device, matmul_sums, dweight, dbias, &columns, x);
+    return MOSAIC_OK;
 }

@@ -27,7 +27,7 @@ end
 
 --- Two linear layers with a GELU between them.
 local function mlp(first, second, x)
-  return second(x:linear_gelu(first.weight, first.bias))
+  return x:feed_forward(first.weight, first.bias, second.weight, second.bias)
 end
 
 --- Numbers to embeddings, one Linear(1, E) for all cells: (...) -> (..., E)

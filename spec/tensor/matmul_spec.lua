@@ -203,6 +203,70 @@ describe("matmul", function()
     fails("linear_gelu: the bias must be [2]", function() x:linear_gelu(w, fill { 3 }) end)
   end)
 
+  it("gives linear's parameters their gradients", function()
+    for dtype, bound in pairs { f64 = 1e-13, f32 = 2e-6, bf16 = 2 ^ -6, f16 = 2 ^ -9 } do
+      for _, size in ipairs { { 0, 3, 4 }, { 1, 3, 4 }, { 5, 3, 0 }, { 5, 1, 3 }, { 70, 96, 40 },
+        { 333, 40, 100 }, { 131, 100, 100 }, { 4501, 20, 33 }, { 40, 2100, 3 } } do
+        local rows, n, k = unpack(size)
+        local g, x = fill({ rows, n }, { dtype = dtype }), fill({ rows, k }, { dtype = dtype, seed = 1 })
+        local dweight, sums = mosaic.zeros({ n, k }):tolist(), {}
+        if rows > 0 and k > 0 then dweight = product(g:t(), x) end
+        for i = 1, n do sums[i] = plain.sum(rows > 0 and g:t()[i]:tolist() or {}) end
+        local every_other = fill({ rows, 2 * n }, { dtype = dtype }):slice(2, 1, 2 * n, 2):copy_(g)
+        for _, given in ipairs { g, g:t():contiguous():t(), every_other } do
+          local weight, bias = given:linear_gradients(x)
+          close(weight, dweight, bound)
+          close(bias, sums, bound)
+        end
+      end
+    end
+    fails("linear_gradients: expected two matrices of as many rows, got f64 [3,2] and f64 [2,3]",
+      function() fill({ 3, 2 }):linear_gradients(fill { 2, 3 }) end)
+    fails("i32 [2,2] is not a float tensor", function()
+      mosaic.ones({ 2, 2, dtype = "i32" }):linear_gradients(mosaic.ones { 2, 3, dtype = "i32" })
+    end)
+  end)
+
+  it("sums a gradient's columns as doubles do, whatever is in them", function()
+    local g, x = fill({ 500, 96 }, { dtype = "f32" }), fill({ 500, 96 }, { dtype = "f32", seed = 1 })
+    g[7][3]:fill_(math.huge)
+    g[8][4]:fill_(0 / 0)
+    g[9][5]:fill_(2 ^ 127)
+    g[10][5]:fill_(2 ^ 127)
+    g[11][5]:fill_(-2 ^ 127)
+    g:select(2, 6):fill_(2 ^ -140)
+    local _, sums = g:linear_gradients(x)
+    local want = g:to "f64":sum(1)
+    assert.same({ math.huge, 500 * 2 ^ -140 }, { sums[3]:item(), sums[6]:item() })
+    assert.is_true(sums[4]:item() ~= sums[4]:item())
+    close(sums:narrow(1, 7, 90), want:narrow(1, 7, 90):tolist(), 1e-6)
+  end)
+
+  it("goes back through a linear and the GELU before it", function()
+    for dtype, bound in pairs { f64 = 1e-13, f32 = 2e-6, bf16 = 2 ^ -6 } do
+      for _, size in ipairs { { 3, 4, 5 }, { 300, 33, 49 }, { 200, 96, 192 }, { 2, 5000, 8 } } do
+        local m, n, k = unpack(size)
+        local g, w = fill({ m, n }, { dtype = dtype }), fill({ n, k }, { dtype = dtype, seed = 1 })
+        local before = fill({ m, k }, { dtype = dtype, seed = 2 })
+        local want, at = product(g, w), before:tolist()
+        for i = 1, m do
+          for j = 1, k do
+            local x = at[i][j]
+            local t = math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ^ 3))
+            local slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+            want[i][j] = want[i][j] * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
+          end
+        end
+        close(g:linear_gelu_backward(w, before, "tanh"), want, bound)
+        close(g:linear_gelu_backward(w, before:t():contiguous():t(), "tanh"), want, bound)
+        close(g:linear_gelu_backward(w, before), g:matmul(w):activation_backward("gelu", before), bound)
+      end
+    end
+    local g, w, x = fill({ 4 }, { seed = 3 }), fill({ 4, 3 }), fill { 3 }
+    close(g:linear_gelu_backward(w, x), g:matmul(w):activation_backward("gelu", x), 1e-14)
+    fails("linear_gelu_backward: what is added, f64 [4]", function() g:linear_gelu_backward(w, g) end)
+  end)
+
   it("gives linear's input its gradient, added to one that is there", function()
     for dtype, bound in pairs { f64 = 1e-13, f32 = 2e-6, bf16 = 2 ^ -6 } do
       for _, size in ipairs { { 3, 4, 5 }, { 300, 33, 49 }, { 200, 400, 96 }, { 2, 5000, 8 } } do

@@ -7,6 +7,7 @@ local function kind_of(n, i)
 end
 
 function input.shape(n, i) return kind_of(n, i).shape end
+function input.wanted(n, i) return n[input.EDGE + i] and true end
 function input.device(n, i) return kind_of(n, i).device end
 
 return input

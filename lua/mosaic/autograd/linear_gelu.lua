@@ -1,7 +1,9 @@
---- linear and gelu as one operation; what is between them is kept.
+--- linear and gelu as one operation, and what it takes to come back through it; what is between is kept.
 local Function = require "mosaic.autograd.function"
+local products = require "mosaic.autograd.products"
 local Tensor = require "mosaic.tensor"
-local linear = require("mosaic.autograd.products").linear
+
+local of_parameters = products.of_parameters
 
 --- GELU of self (..., k) times weight (n, k) transposed, plus bias (n) where given; kind: see gelu.
 Tensor.linear_gelu = Function("linear_gelu", {
@@ -16,11 +18,37 @@ Tensor.linear_gelu = Function("linear_gelu", {
     return out
   end,
   backward = function(ctx, g)
-    local needs, operands = ctx.needs, { ctx.x, ctx.weight }
+    local needs = ctx.needs
     g = g:activation_backward(ctx.name, ctx.product)
-    local dx = needs[1] and linear[1](g, operands, ctx.arrived)
-    local dweight = needs[2] and linear[2](g, operands)
-    if not needs[3] then g:free() end
-    return dx, dweight, needs[3] and g
+    local dx = needs[1] and g:linear_backward(ctx.weight, ctx.arrived)
+    local dweight, dbias = of_parameters(g, ctx.x, needs[2], needs[3])
+    g:free()
+    return dx, dweight, dbias
+  end,
+})
+
+--- linear_gelu of the first weight and bias (nil: none), then linear of the second ones: a transformer's MLP.
+Tensor.feed_forward = Function("feed_forward", {
+  adds = 1,
+  pure = true,
+  forward = function(ctx, x, weight1, bias1, weight2, bias2, kind)
+    local hidden, product = x:linear_gelu_forward(weight1, bias1, kind)
+    ctx:save("x", x)
+    ctx:save("weight1", weight1)
+    ctx:save("weight2", weight2)
+    ctx:keep("hidden", hidden)
+    ctx:keep("product", product)
+    ctx.kind = kind
+    return hidden:linear(weight2, bias2)
+  end,
+  backward = function(ctx, g)
+    local needs = ctx.needs
+    local dweight2, dbias2 = of_parameters(g, ctx.hidden, needs[4], needs[5])
+    if not (needs[1] or needs[2] or needs[3]) then return nil, nil, nil, dweight2, dbias2 end
+    local inner = g:linear_gelu_backward(ctx.weight2, ctx.product, ctx.kind)
+    local dweight1, dbias1 = of_parameters(inner, ctx.x, needs[2], needs[3])
+    local dx = needs[1] and inner:linear_backward(ctx.weight1, ctx.arrived)
+    inner:free()
+    return dx, dweight1, dbias1, dweight2, dbias2
   end,
 })

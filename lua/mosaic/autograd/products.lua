@@ -9,15 +9,31 @@ local function rows_of(t)
   return t.ndim == 1 and t:unsqueeze(1) or t:flatten(1, -2)
 end
 
---- a^T b over all rows: (..., m), (..., n) -> (m, n). The views go at once: they would keep a and b alive.
-local function over_rows(a, b)
-  local views = { rows_of(a), rows_of(b) }
-  views[3] = views[1]:t()
-  local product = views[3]:matmul(views[2])
-  for _, view in ipairs(views) do
-    if view ~= a and view ~= b then view:free() end
-  end
+--- f of a and b as rows. The views go at once: they would keep a and b alive.
+local function of_rows(f, a, b)
+  local left, right = rows_of(a), rows_of(b)
+  local first, second = f(left, right)
+  if left ~= a then left:free() end
+  if right ~= b then right:free() end
+  return first, second
+end
+
+local function turned_product(a, b)
+  local turned = a:t()
+  local product = turned:matmul(b)
+  turned:free()
   return product
+end
+
+--- a^T b over all rows: (..., m), (..., n) -> (m, n)
+local function over_rows(a, b)
+  return of_rows(turned_product, a, b)
+end
+
+--- The gradients of linear's weight and bias, as far as they are wanted: g that of its result, x its input.
+local function of_parameters(g, x, weight, bias)
+  if weight and bias then return of_rows(g.linear_gradients, g, x) end
+  return weight and over_rows(g, x), bias and of_rows(function(rows) return rows:sum(1) end, g, x)
 end
 
 --- The gradient with the axes that vectors do not have in it: (..., m, n).
@@ -43,11 +59,24 @@ local function matmul_right(g, n)
   return vector and g:squeeze(-1) or g
 end
 
+--- The bias's gradient, where it is wanted, comes along: it waits in the node.
+local function linear_weight(g, n)
+  local dweight, dbias = of_parameters(g, n[1], true, input.wanted(n, 3))
+  n.bias = dbias or nil
+  return dweight
+end
+
+local function linear_bias(g, n)
+  local dbias = n.bias or g -- which the tape sums over the rows
+  n.bias = nil
+  return dbias
+end
+
 return {
+  of_parameters = of_parameters,
   matmul = { save = { 1, 2 }, matmul_left, matmul_right },
   linear = { save = { 1, 2 }, adds = 1,
     function(g, n, sum) return g:linear_backward(n[2], sum) end,
-    function(g, n) return over_rows(g, n[1]) end,
-    function(g) return g end, -- the tape sums it over the rows
+    linear_weight, linear_bias,
   },
 }

@@ -23,17 +23,27 @@ function Sequential:add(module)
   return self
 end
 
---- A linear layer and the GELU after it are one operation.
+--- How many modules from i on are one operation: a linear layer, the GELU after it, and a last linear layer
+-- after that (one before another GELU is with that).
+local function together(self, i)
+  local function is(at, kind) return getmetatable(self[at]) == kind end
+  if not (is(i, Linear) and is(i + 1, activation.GELU)) then return 1 end
+  return is(i + 2, Linear) and not is(i + 3, activation.GELU) and 3 or 2
+end
+
 function Sequential:forward(x)
   local i = 1
   while self[i] do
-    local layer, after = self[i], self[i + 1]
-    if getmetatable(layer) == Linear and getmetatable(after) == activation.GELU then
-      operand("Linear", "the input", x)
-      x, i = x:linear_gelu(layer.weight, layer.bias, after.argument), i + 2
+    local layer, gelu, last, count = self[i], self[i + 1], self[i + 2], together(self, i)
+    if count > 1 then operand("Linear", "the input", x) end
+    if count == 3 then
+      x = x:feed_forward(layer.weight, layer.bias, last.weight, last.bias, gelu.argument)
+    elseif count == 2 then
+      x = x:linear_gelu(layer.weight, layer.bias, gelu.argument)
     else
-      x, i = layer(x), i + 1
+      x = layer(x)
     end
+    i = i + count
   end
   return x
 end

@@ -35,6 +35,21 @@ function Tensor:linear_gelu_forward(weight, bias, kind)
   return Tensor.wrap(out), Tensor.wrap(product)
 end
 
+--- The gradient of what linear_gelu had before its GELU, from self, that of the linear after it.
+function Tensor:linear_gelu_backward(weight, product, kind)
+  local c = Tensor.blank()
+  local op = gelu("linear_gelu_backward", kind)
+  check.call("mosaic_linear_gelu_backward", c, self.c, weight.c, product.c, op)
+  return Tensor.wrap(c)
+end
+
+--- The gradients of linear's weight and bias; self (rows, n): that of its result, x (rows, k): its input.
+function Tensor:linear_gradients(x)
+  local weight, bias = Tensor.blank(), Tensor.blank()
+  check.call("mosaic_linear_gradients", weight, bias, self.c, operand("linear_gradients", "the input", x))
+  return Tensor.wrap(weight), Tensor.wrap(bias)
+end
+
 local functions = {}
 
 function functions.linear(x, weight, bias)

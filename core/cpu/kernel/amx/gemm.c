@@ -11,8 +11,6 @@
  *             sums to memory; later: + start, to c
  *
  * b is split once for all rows, as a layer's weight, or, for the long sums of a^T b, as it comes.
- * While tiles multiply, a core has time for work of other kinds: splitting what is multiplied next
- * and finishing sums from before. That is cut into small units, called between the products.
  *
  * Tiles take what is subnormal as 0: operands are multiplied by 2^24, so that no part is, nor a sum
  * that f32 holds. Where sums are then not finite, because of large terms, infinities or NaNs, they
@@ -26,130 +24,17 @@
  * units twice as large, halves of tiles finished at a time (0.85 at 96 x 96), a fixed pace without
  * counting, sums of 64 or 256 at a time. The clock is a fifth slower than without tiles. */
 #include "../../gemm.h"
+
+#include <string.h>
+
 #include "../../cpu.h"
 #include "../../kernels.h"
-#include "finish.h"
-#include "split.h"
+#include "multiply.h"
 
-enum { GROUP = 2 /* tiles down and across that are multiplied at a time */ };
 /* How many rows, columns and terms at a time: where b is packed, and where it is not. */
 enum { PACKED_ROWS = GROUP * SIDE, PACKED_DEPTH = 512, ROWS = 512, COLUMNS = 384, DEPTH = 128 };
 
-/* ---- work between the products -------------------------------------------------------------- */
-
-/* What is to be split, and finished, of which `units` are done while a group is multiplied, in so
- * many calls. */
-typedef struct {
-    const mosaic_gemm *g;
-    splitter a, b;
-    block done;
-    int64_t splits, units, calls, due;
-} chores;
-
-static bool split_next(chores *w)
-{
-    splitter *s = splits(&w->a) ? &w->a : &w->b;
-    if (!splits(s)) return false;
-    split_some(s);
-    return true;
-}
-
-static void finish(chores *w)
-{
-    while (w->done.tile < tiles_of(&w->done)) finish_tile(w->g, &w->done);
-}
-
-/* Sums come last: their tiles have just been stored. */
-static void work(chores *w)
-{
-    for (w->due += w->units; w->due >= w->calls; w->due -= w->calls)
-        if (w->splits > 0 && split_next(w))
-            w->splits--;
-        else if (w->done.tile < tiles_of(&w->done))
-            finish_tile(w->g, &w->done);
-}
-
-/* ---- products ------------------------------------------------------------------------------- */
-
-#define LOAD_A(part)                                                                               \
-    do {                                                                                           \
-        _tile_loadd(4, a + (part)*TILE, LINE);                                                     \
-        if (down > 1) _tile_loadd(5, a + a_step + (part)*TILE, LINE);                              \
-    } while (0)
-#define LOAD_B(part)                                                                               \
-    do {                                                                                           \
-        _tile_stream_loadd(6, b + (part)*TILE, LINE);                                              \
-        if (across > 1) _tile_stream_loadd(7, b + b_step + (part)*TILE, LINE);                     \
-    } while (0)
-#define MULTIPLY                                                                                   \
-    do {                                                                                           \
-        _tile_dpbf16ps(0, 4, 6);                                                                   \
-        if (across > 1) _tile_dpbf16ps(1, 4, 7);                                                   \
-        if (down > 1) _tile_dpbf16ps(2, 5, 6);                                                     \
-        if (down > 1 && across > 1) _tile_dpbf16ps(3, 5, 7);                                       \
-        work(w);                                                                                   \
-    } while (0)
-enum { CALLS = 6 /* of MULTIPLY in a step */ };
-
-/* Faces of a group's first rows and columns; steps to the next. */
-typedef struct {
-    const char *a, *b;
-    int64_t a_step, b_step, steps;
-    bool first;
-} factors;
-
-/* sums (down,across), rows of tiles sum_step floats apart, += a b, or <- that, if it comes first */
-VEC_INLINE void multiply_tiles(const int down, const int across, float *sums, int64_t sum_step,
-                               const factors *f, chores *w)
-{
-    const char *a = f->a, *b = f->b;
-    const int64_t a_step = f->a_step, b_step = f->b_step;
-    SEE_MEMORY;
-    if (f->first) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    } else {
-        _tile_loadd(0, sums, LINE);
-        if (across > 1) _tile_loadd(1, sums + CELLS, LINE);
-        if (down > 1) _tile_loadd(2, sums + sum_step, LINE);
-        if (down > 1 && across > 1) _tile_loadd(3, sums + sum_step + CELLS, LINE);
-    }
-    for (int64_t t = 0; t < f->steps; t++, a += FACE, b += FACE) {
-        LOAD_A(2);
-        LOAD_B(0);
-        MULTIPLY;
-        LOAD_A(1);
-        MULTIPLY;
-        LOAD_B(1);
-        MULTIPLY;
-        LOAD_A(0);
-        MULTIPLY;
-        LOAD_B(2);
-        MULTIPLY;
-        LOAD_B(0);
-        MULTIPLY;
-    }
-    _tile_stored(0, sums, LINE);
-    if (across > 1) _tile_stored(1, sums + CELLS, LINE);
-    if (down > 1) _tile_stored(2, sums + sum_step, LINE);
-    if (down > 1 && across > 1) _tile_stored(3, sums + sum_step + CELLS, LINE);
-    SEE_MEMORY;
-}
-
-static void multiply_group(const block *c, const factors *f, chores *w)
-{
-    bool down = c->rows > SIDE, across = c->columns > SIDE;
-    if (down && across)
-        multiply_tiles(2, 2, c->sums, c->wide * CELLS, f, w);
-    else if (down)
-        multiply_tiles(2, 1, c->sums, c->wide * CELLS, f, w);
-    else if (across)
-        multiply_tiles(1, 2, c->sums, c->wide * CELLS, f, w);
-    else
-        multiply_tiles(1, 1, c->sums, c->wide * CELLS, f, w);
-}
+/* ---- groups of tiles ------------------------------------------------------------------------ */
 
 /* The group of c at (i,j). */
 static block group_of(const block *c, int64_t i, int64_t j)
@@ -193,6 +78,7 @@ typedef struct {
     int64_t rows, columns, depth;
     char *a[2], *b[2];
     float *sums;
+    double *added; /* sums of result's a's rows, whole SIDEs of them; NULL: not wanted */
 } job;
 
 typedef struct {
@@ -218,7 +104,8 @@ static operand b_from(const mosaic_gemm *g, int64_t p, int64_t depth, int64_t j,
                      smaller(columns, g->n - j),
                      smaller(depth, g->k - p),
                      depth * g->b_row,
-                     true};
+                     true,
+                     NULL};
 }
 
 /* The block at a place, if there is one, to parts. */
@@ -233,9 +120,13 @@ static void begin_split(const job *x, place at, int turn, chores *w)
                  smaller(x->rows, g->m - at.i),
                  smaller(x->depth, g->k - at.p),
                  g->packed ? x->rows * g->a_row : x->depth * g->a_column,
-                 false};
+                 false,
+                 x->added && !x->turned && at.j == 0 ? x->added + at.i : NULL};
     split(&w->a, a, x->a[turn]);
-    if (!g->packed) split(&w->b, b_from(g, at.p, x->depth, at.j, x->columns), x->b[turn]);
+    if (g->packed) return;
+    operand b = b_from(g, at.p, x->depth, at.j, x->columns);
+    if (x->added && x->turned && at.i == 0) b.sums = x->added + at.j;
+    split(&w->b, b, x->b[turn]);
 }
 
 static factors factors_at(const job *x, place at, int turn)
@@ -285,6 +176,27 @@ static bool turns(mosaic_gemm *turned, const mosaic_gemm *g)
     return true;
 }
 
+/* Where tiles are faster, and no less exact, whatever the rows of a: whole tiles cost as much as
+ * full ones, and splitting a as much as three columns of them. */
+static bool suits_tiles(const mosaic_gemm *g)
+{
+    int64_t across = pieces(g->n, SIDE), steps = pieces(g->k, STEP);
+    if (g->k < 2 * STEP) return false;
+    if (g->a_column != 1) return across >= 6;
+    return across * g->k > 17 * (across + 3) * steps;
+}
+
+/* Sums of a's rows come with splitting a where tiles take it as it lies in a^T. */
+static bool adds_rows(const mosaic_gemm *g)
+{
+    return suits_tiles(g) && !g->packed && g->a_row == 1;
+}
+
+static void deliver_sums(const job *x)
+{
+    for (int64_t i = 0; x->added && i < x->result->m; i++) x->result->sums[i] += x->added[i];
+}
+
 static bool multiply_tiled(const mosaic_gemm *result)
 {
     mosaic_gemm turned;
@@ -297,26 +209,19 @@ static bool multiply_tiled(const mosaic_gemm *result)
     int64_t number = 2 * PARTS, a = x.rows * x.depth * number;
     int64_t b = g->packed ? 0 : x.columns * x.depth * number;
     int64_t sums = x.depth >= g->k ? 2 * GROUP * GROUP * CELLS : x.rows * x.columns;
-    int64_t bytes = 2 * (a + b) + sums * (int64_t)sizeof *x.sums;
+    int64_t added = result->sums && adds_rows(result) ? pieces(result->m, SIDE) * SIDE : 0;
+    int64_t bytes = 2 * (a + b) + sums * (int64_t)sizeof *x.sums + added * (int64_t)sizeof *x.added;
     char *room = mosaic_cpu_allocate(&mosaic_cpu_device, bytes);
     if (!room) return false;
     x.a[0] = room, x.a[1] = room + a, x.b[0] = x.a[1] + a, x.b[1] = x.b[0] + b;
     x.sums = (float *)(void *)(x.b[1] + b);
+    if (added) x.added = memset(x.sums + sums, 0, (size_t)added * sizeof *x.added);
     configure_tiles();
     multiply_all(&x);
     _tile_release();
+    deliver_sums(&x);
     mosaic_cpu_release(&mosaic_cpu_device, room, bytes);
     return true;
-}
-
-/* Where tiles are faster, and no less exact, whatever the rows of a: whole tiles cost as much as
- * full ones, and splitting a as much as three columns of them. */
-static bool suits_tiles(const mosaic_gemm *g)
-{
-    int64_t across = pieces(g->n, SIDE), steps = pieces(g->k, STEP);
-    if (g->k < 2 * STEP) return false;
-    if (g->a_column != 1) return across >= 6;
-    return across * g->k > 17 * (across + 3) * steps;
 }
 
 static int64_t packed_size(const mosaic_gemm *g)
@@ -345,5 +250,6 @@ const mosaic_gemm_kernels mosaic_cpu_gemm_amx = {
     .packed_size = packed_size,
     .pack = pack,
     .multiply_f32 = multiply,
+    .adds_rows = adds_rows,
     .fast = true,
 };

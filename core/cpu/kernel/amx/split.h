@@ -55,6 +55,7 @@ typedef struct {
     int64_t line, term, lines, depth;
     int64_t ahead; /* what is that many floats further will be needed soon */
     bool across;   /* rows of tiles are terms, columns are lines: b */
+    double *sums;  /* of lines, which are adjacent; room for SIDE of them at a time; NULL: none */
 } operand;
 
 /* An operand becoming faces (lines/SIDE, depth/STEP), of which i and p are next. */
@@ -84,11 +85,26 @@ static void gather(float *to, int64_t wide, const operand *o, int64_t i, int64_t
     for (int64_t r = 0; r < SIDE; r++) vec_store(to + r * wide, x[r]);
 }
 
+/* Adds STEP terms from p on of SIDE lines from i on to their sums. */
+static void add_lines(const operand *o, int64_t i, int64_t p)
+{
+    int64_t lines = smaller(SIDE, o->lines - i), terms = smaller(STEP, o->depth - p);
+    const float *from = o->data + i + p * o->term;
+    vec sum[2] = {vec_set(0), vec_set(0)};
+    for (int64_t r = 0; r < terms; r++, from += o->term) sum[r % 2] += vec_read(from, lines);
+    sum[0] += sum[1];
+    __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(sum[0]));
+    __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(sum[0], 1));
+    _mm512_storeu_pd(o->sums + i, _mm512_loadu_pd(o->sums + i) + low);
+    _mm512_storeu_pd(o->sums + i + 8, _mm512_loadu_pd(o->sums + i + 8) + high);
+}
+
 /* Where a face's floats are: where they came from, if they lie there as tiles want them. */
 static void open_face(splitter *s)
 {
     const operand *o = &s->from;
     bool whole = s->i + SIDE <= o->lines && s->p + STEP <= o->depth;
+    if (o->sums) add_lines(o, s->i, s->p);
     if (whole && (o->across ? o->line : o->term) == 1) {
         s->at = o->data + s->i * o->line + s->p * o->term;
         s->step = o->across ? o->term : o->line;
