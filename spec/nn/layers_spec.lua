@@ -86,6 +86,12 @@ describe("nn layers", function()
     local x = fill { 4, 3 }
     close(model(x), model[3](model[1](x):gelu()))
     gradcheck_module(model, fill { 2, 3 })
+    local one = nn.Linear { in_features = 3, out_features = 3, dtype = "f64" }
+    for _, kind in ipairs { "none", "tanh" } do
+      local gelu = nn.GELU { approximate = kind }
+      local longer = nn.Sequential { one, gelu, one, gelu, one, one, gelu }
+      close(longer(x), one(one(one(one(x):gelu(kind)):gelu(kind))):gelu(kind))
+    end
     fails("Sequential: element 2 is not a module", function() nn.Sequential { nn.ReLU {}, 3 } end)
     fails("MLP: sizes needs at least 2 entries, got 1", function() nn.MLP { sizes = { 3 } } end)
   end)
