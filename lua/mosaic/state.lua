@@ -21,6 +21,15 @@ end
 
 state.current = state.new()
 
+--- Keeps a tensor's view beyond the scopes that run.
+function state.keep(c)
+  local made = state.current.made
+  while made do
+    made.kept[c] = true
+    made = made.outer
+  end
+end
+
 --- Does the rank itself run, and none of its coroutines? (Some Luas count the main program as one.)
 local function is_own_thread(rank)
   local thread, main = coroutine.running()

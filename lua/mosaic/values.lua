@@ -1,6 +1,7 @@
 --- What Lua reads of tensors again and again, kept as long as nobody writes them: to read from a device means
 -- to wait for it.
 local C = require "mosaic.ffi"
+local state = require "mosaic.state"
 
 local values = {}
 
@@ -20,6 +21,7 @@ function values.on_cpu(t)
   if t.device == "cpu" then return t end
   local known = known_of(t)
   known.tensor = known.tensor or t:detach():cpu()
+  state.keep(known.tensor.c)
   return known.tensor
 end
 

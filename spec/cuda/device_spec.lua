@@ -49,6 +49,17 @@ describe("tensors on a device", function()
     assert.is_true((there:to { device = "cpu" }):eq(x):all():item() == 1)
   end)
 
+  it("have copies on the CPU that outlive the scope in which they were made", function()
+    local ids = mosaic.tensor({ 1, 1, 2, 2 }, { dtype = "i64", device = device.name })
+    mosaic.virtual(2, function(comm)
+      local x = mosaic.ones { 1, 1, 4, 2, device = device.name }
+      local function attend()
+        return (mosaic.attend(x, x, x, { comm = comm, strategy = "ring", mask = { documents = ids } }))
+      end
+      for _ = 1, 2 do close(mosaic.scope(attend), x) end
+    end)
+  end)
+
   it("are many that travel one after the other", function()
     local list = {}
     for i = 1, 60 do

@@ -70,11 +70,7 @@ end
 --- Keeps t beyond the scopes that run; returns it.
 function scope.keep(t)
   operand("keep", "what to keep", t)
-  local made = state.current.made
-  while made do
-    made.kept[t.c] = true
-    made = made.outer
-  end
+  state.keep(t.c)
   return t
 end
 
