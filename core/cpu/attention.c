@@ -24,7 +24,7 @@ typedef struct {
     const mosaic_attention_backward_kernels *backward;
     mosaic_attention_plan positions;
     int64_t units, rows;           /* rows of a unit */
-    int64_t row_chunk, row_chunks; /* rows of a task; tasks of a unit */
+    int64_t row_chunk, row_chunks; /* rows of a task, at most; tasks of a unit */
     int64_t keys, key_chunks;      /* backward: of a chunk; chunks of a unit */
     int64_t taken, *passed;        /* chunks; (units, chunks): mosaic_attention_part */
     int64_t outer[3], shared[3];   /* (b0, b1, kv_heads): spread over threads; done in turn */
@@ -73,15 +73,30 @@ static const mosaic_attention_unit *unit_after(const job *j, int64_t i, int64_t 
     return room;
 }
 
+enum { ROW_STEP = 96 /* whole tiles on every ISA */ };
+
 /* The more rows, the less often keys are packed for them; but their queries and results have to
- * stay in the second-level cache, and threads want several tasks each. Whole tiles on every ISA. */
-static int64_t rows_of_task(const job *j)
+ * stay in the second-level cache, and threads want several tasks each, as many as each other. */
+static int64_t tasks_of_unit(const job *j)
 {
-    enum { CACHED = 36864 /* elements */, TASKS = 3 /* of a thread */, STEP = 768 };
+    enum { CACHED = 36864 /* elements */, LEAST = 384 };
     int64_t threads = mosaic_threads(), cached = CACHED / j->call->q.size[4];
-    int64_t fair = threads > 1 ? j->units * j->rows / (TASKS * threads) : cached;
-    int64_t rows = (fair < cached ? fair : cached) / STEP * STEP;
-    return rows > STEP ? rows : STEP;
+    if (cached < 2 * LEAST) cached = 2 * LEAST;
+    int64_t tasks = (j->rows + cached - 1) / cached, most = j->rows / LEAST;
+    /* of a thread: pairs of them, where folded makes pairs that take as long as each other */
+    int64_t each = mosaic_attention_has_limits(&j->call->options) ? 4 : 3;
+    if (threads > 1 && j->units * tasks < each * threads) {
+        int64_t fair = (each * threads + j->units - 1) / j->units;
+        if (fair > most) fair = most > threads ? most / threads * threads : most;
+        if (fair > tasks) tasks = fair;
+    }
+    return tasks > 1 ? tasks : 1;
+}
+
+/* Where task i of a unit starts. */
+static int64_t row_of(const job *j, int64_t i)
+{
+    return i < j->row_chunks ? j->rows / ROW_STEP * i / j->row_chunks * ROW_STEP : j->rows;
 }
 
 static mosaic_status open_job(job *j, const mosaic_attention_call *call)
@@ -91,8 +106,11 @@ static mosaic_status open_job(job *j, const mosaic_attention_call *call)
     j->forward = wide ? &mosaic_attention_plain : mosaic_cpu()->attention;
     j->backward = wide ? &mosaic_attention_backward_plain : mosaic_cpu()->attention_backward;
     j->rows = call->q.size[2] / call->k.size[2] * call->q.size[3];
-    j->row_chunk = rows_of_task(j);
-    j->row_chunks = (j->rows + j->row_chunk - 1) / j->row_chunk;
+    j->row_chunks = tasks_of_unit(j);
+    for (int64_t i = 0; i < j->row_chunks; i++) {
+        int64_t rows = row_of(j, i + 1) - row_of(j, i);
+        if (rows > j->row_chunk) j->row_chunk = rows;
+    }
     for (int axis = 0; axis < 3; axis++) {
         bool shares = call->dbias.storage && call->dbias.stride[axis] == 0;
         j->outer[axis] = shares ? 1 : call->k.size[axis];
@@ -212,7 +230,8 @@ static mosaic_status run_small(const mosaic_attention_call *call,
     const int64_t *q = call->q.size, *k = call->k.size, problems = k[0] * k[1] * k[2];
     job j = {.call = call, .scratch = small->scratch(call)};
     j.work.visible = j.work.computed = q[0] * q[1] * q[2] * q[3] * k[3];
-    int64_t work = mosaic_tensor_numel(&call->q) / problems * k[3];
+    int64_t rows = q[2] / k[2] * q[3], moved = 16 * (rows + k[3]); /* about, beside the products */
+    int64_t work = (rows * k[3] + moved) * q[4];
     mosaic_parallel(problems, (SMALL_WORK / work / small->lanes + 1) * small->lanes, body, &j);
     return close_job(&j);
 }
@@ -227,8 +246,8 @@ static void forward_chunks(void *context, int64_t from, int64_t to)
     for (int64_t i = from; scratch && i < to; i++) {
         mosaic_attention_unit u = unit_of(j, i / j->row_chunks), next;
         if (j->row_chunks == 1) u.next = unit_after(j, i, to, &next);
-        int64_t row = folded(i % j->row_chunks, j->row_chunks) * j->row_chunk;
-        j->forward->run(&u, row, end_of(row, j->row_chunk, j->rows), scratch, &work);
+        int64_t task = folded(i % j->row_chunks, j->row_chunks);
+        j->forward->run(&u, row_of(j, task), row_of(j, task + 1), scratch, &work);
     }
     count_work(j, &work);
     give_scratch(j, scratch);
@@ -240,7 +259,7 @@ mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call)
     job j;
     MOSAIC_TRY(open_job(&j, call));
     mosaic_attention_unit u = unit_of(&j, 0);
-    j.scratch = j.forward->scratch(&u, end_of(0, j.row_chunk, j.rows));
+    j.scratch = j.forward->scratch(&u, j.row_chunk);
     spread(&j, j.units * j.row_chunks, forward_chunks);
     return close_job(&j);
 }

@@ -5,7 +5,9 @@
 
 #include "../parallel.h"
 
-enum { PARALLEL_FROM = 16384 /* elements; below it waking a thread costs more than it saves */ };
+/* Elements below which waking a thread costs more than it saves: of rectangles, and of runs, whose
+ * elements are looked up or stand for rows. */
+enum { PARALLEL_FROM = 65536, RUNS_FROM = 8192 };
 
 typedef struct {
     int operands, axes; /* the last axis makes columns, the one before it rows */
@@ -120,7 +122,7 @@ static const mosaic_tensor *leader(int operands, const mosaic_tensor *const *ten
 
 /* The walk follows `first` through memory. */
 static void walk(int operands, const mosaic_tensor *const *tensors, const mosaic_tensor *first,
-                 mosaic_loop_rows_body body, void *context)
+                 int64_t grain, mosaic_loop_rows_body body, void *context)
 {
     nest n = {.operands = operands, .axes = 2, .size = {1, 1}, .body = body, .context = context};
     for (int i = 0; i < operands; i++) n.data[i] = mosaic_data(tensors[i]);
@@ -128,13 +130,13 @@ static void walk(int operands, const mosaic_tensor *const *tensors, const mosaic
     mosaic_memory_order(order, first);
     for (int i = 0; i < tensors[0]->ndim; i++) add_axis(&n, tensors, order[i]);
     choose_rows(&n, tensors);
-    mosaic_parallel(mosaic_tensor_numel(tensors[0]), PARALLEL_FROM, run_range, &n);
+    mosaic_parallel(mosaic_tensor_numel(tensors[0]), grain, run_range, &n);
 }
 
 void mosaic_loop_rows(int operands, const mosaic_tensor *const *tensors, mosaic_loop_rows_body body,
                       void *context)
 {
-    walk(operands, tensors, leader(operands, tensors), body, context);
+    walk(operands, tensors, leader(operands, tensors), PARALLEL_FROM, body, context);
 }
 
 /* ---- run by run ------------------------------------------------------------------------------ */
@@ -159,5 +161,5 @@ void mosaic_loop(int operands, const mosaic_tensor *const *tensors, mosaic_loop_
                  void *context)
 {
     runs c = {operands, body, context};
-    walk(operands, tensors, tensors[0], run_rows, &c);
+    walk(operands, tensors, tensors[0], RUNS_FROM, run_rows, &c);
 }

@@ -19,7 +19,7 @@ enum {
     BLOCK = 2048,       /* elements staged at a time */
     PIECE = 65536,      /* elements of one task, about */
     COLUMN_BLOCK = 512, /* columns of one task */
-    GRAIN = 16384,      /* elements below which a thread is not worth waking */
+    GRAIN = 131072,     /* elements below which a thread is not worth waking */
 };
 
 typedef struct {

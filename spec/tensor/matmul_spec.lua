@@ -63,6 +63,22 @@ describe("matmul", function()
     close(a:matmul(b), product(a, b), 2e-6)
   end)
 
+  it("cuts the long sums of a small result, with a bias and from both sides", function()
+    for _, k in ipairs { 1023, 1024, 1025, 1100, 3001, 4097 } do
+      for _, dtype in ipairs { "f32", "f64" } do
+        local bound = dtype == "f32" and 3e-6 or 1e-13
+        local a, w = fill({ 49, k }, { dtype = dtype }), fill({ 47, k }, { dtype = dtype, seed = 1 })
+        local b, want = fill({ 47 }, { dtype = dtype, seed = 2 }), product(a, w:t())
+        close(a:matmul(w:t()), want, bound)
+        close(a:t():contiguous():t():matmul(w:t():contiguous()), want, bound)
+        for _, row in ipairs(want) do
+          for j, value in ipairs(b:tolist()) do row[j] = row[j] + value end
+        end
+        close(mosaic.linear(a, w, b), want, bound)
+      end
+    end
+  end)
+
   it("multiplies f32 matrices as layers do, with edges of every kind", function()
     for _, size in ipairs { { 64, 16, 32 }, { 67, 400, 37 }, { 131, 33, 49 }, { 97, 20, 100 },
       { 200, 96, 48 }, { 400, 500, 64 }, { 70, 300, 96 }, { 97, 96, 192 }, { 83, 100, 100 }, { 99, 600, 70 },
@@ -288,7 +304,7 @@ describe("matmul", function()
     fails("what is added, f64 [4], is not as the product", function() g:linear_backward(w, g) end)
   end)
 
-  it("gives the same bits on one and on three threads", function()
+  it("gives the same bits on one, two and five threads", function()
     local C = require "mosaic.ffi"
     local before = C.mosaic_threads()
     local function results()
@@ -297,14 +313,16 @@ describe("matmul", function()
       return { tall:matmul(tall:t():slice(2, 1, 90)), tall:t():matmul(tall), stack:matmul(stack),
         fill({ 5, 9000 }, { dtype = "f32" }):matmul(fill({ 9000, 7 }, { dtype = "f32" })),
         fill({ 1100, 96 }, { dtype = "f32" }):linear(fill({ 100, 96 }, { dtype = "f32" })),
-        fill({ 5000, 96 }, { dtype = "f32" }):t():matmul(fill({ 5000, 100 }, { dtype = "f32" })) }
+        fill({ 5000, 96 }, { dtype = "f32" }):t():matmul(fill({ 5000, 100 }, { dtype = "f32" })),
+        fill({ 1300, 96 }, { dtype = "f32" }):t():matmul(fill({ 1300, 90 }, { dtype = "f32" })) }
     end
+    finally(function() C.mosaic_set_threads(before) end)
     C.mosaic_set_threads(1)
     local alone = results()
-    C.mosaic_set_threads(3)
-    local together = results()
-    C.mosaic_set_threads(before)
-    for i, t in ipairs(alone) do assert.same(t:flat(), together[i]:flat()) end
+    for _, threads in ipairs { 2, 5 } do
+      C.mosaic_set_threads(threads)
+      for i, t in ipairs(results()) do assert.same(alone[i]:flat(), t:flat()) end
+    end
   end)
 
   it("sums bf16 and f16 in f32 and integers exactly", function()
