@@ -22,17 +22,22 @@ function held_out.tables(count, options)
   return batches
 end
 
+--- Of one batch: the mean loss over its test cells and how many they are, the sum of its tables' AUC and
+-- how many have one.
+local function measure(model, batch)
+  local logits, labels = objective.gather(model:communicator(),
+    model(batch.x, batch.y, batch.train_rows), batch.y)
+  return objective.mean(logits, labels), labels:numel(), metrics.table_aucs(logits, labels)
+end
+
 --- The model's mean loss over all test cells and the mean over the tables of their AUC; on every rank.
 function held_out.evaluate(model, batches)
-  local comm, loss, cells, auc, tables = model:communicator(), 0, 0, 0, 0
-  mosaic.no_grad(function()
-    for _, batch in ipairs(batches) do
-      local logits, labels = objective.gather(comm, model(batch.x, batch.y, batch.train_rows), batch.y)
-      loss, cells = loss + objective.mean(logits, labels) * labels:numel(), cells + labels:numel()
-      local sum, count = metrics.table_aucs(logits, labels)
-      auc, tables = auc + sum, tables + count
-    end
-  end)
+  local loss, cells, auc, tables = 0, 0, 0, 0
+  for _, batch in ipairs(batches) do
+    local mean, count, sum, measured = mosaic.no_grad(mosaic.scope, measure, model, batch)
+    loss, cells = loss + mean * count, cells + count
+    auc, tables = auc + sum, tables + measured
+  end
   return loss / cells, auc / math.max(1, tables)
 end
 

@@ -171,7 +171,6 @@ describe("a scope", function()
       mosaic.collect()
       before = live()
       for _ = 1, 3 do mosaic.ones { 1000 } end
-      jit.off(true, true)
       mosaic.collect()
       assert.equal(before, live())
       return mosaic.ones { 2 }
