@@ -82,8 +82,8 @@ local function flatten_gradients(parameters)
 end
 
 --- Sums the gradients of the model's parameters over all ranks (data and sequence parallel alike),
--- in one message. Each rank's loss must be its own part of the global loss: a local sum divided by
--- the global count (mosaic.total).
+-- in one message; they are views of one vector then. Each rank's loss must be its own part of the global
+-- loss: a local sum divided by the global count (mosaic.total).
 function parallel.sync_gradients(model, options)
   options = check.options("sync_gradients", options or {}, { "comm" })
   local comm = context.comm("sync_gradients", options.comm)
@@ -93,7 +93,7 @@ function parallel.sync_gradients(model, options)
     local summed, at = comm:all_reduce(flatten_gradients(parameters)), 1
     for _, parameter in ipairs(parameters) do
       local count = parameter:numel()
-      parameter.grad = scope.keep(summed:narrow(1, at, count):reshape(parameter.shape):clone())
+      parameter.grad = scope.keep(summed:narrow(1, at, count):view(parameter.shape))
       at = at + count
     end
   end)

@@ -21,10 +21,13 @@ end
 
 state.current = state.new()
 
+local WEAK_KEYS = { __mode = "k" }
+
 --- Keeps a tensor's view beyond the scopes that run.
 function state.keep(c)
   local made = state.current.made
   while made do
+    made.kept = made.kept or setmetatable({}, WEAK_KEYS)
     made.kept[c] = true
     made = made.outer
   end

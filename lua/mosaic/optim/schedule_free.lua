@@ -47,10 +47,11 @@ end
 
 --- One parameter's step.
 local function move(self, y, g, z, square)
-  square:mul_(self.beta2):add_(g:square(), 1 - self.beta2)
-  local h = g:div((square / (1 - self.beta2 ^ (self.steps + 1))):sqrt():add_(self.eps))
-  if self.weight_decay ~= 0 then h:add_(y:detach(), self.weight_decay) end
-  y:add_(z:sub(y:detach()), self.share)
+  square:mul_(self.beta2):addcmul_(g, g, 1 - self.beta2)
+  local scale = (square / (1 - self.beta2 ^ (self.steps + 1))):sqrt_():add_(self.eps)
+  local h = g / scale
+  if self.weight_decay ~= 0 then h:add_(y, self.weight_decay) end
+  y:add_(z - y, self.share)
   y:add_(h, self.lr * (self.beta1 * (1 - self.share) - 1))
   z:add_(h, -self.lr)
 end

@@ -16,7 +16,7 @@ local Tensor = require "mosaic.tensor.class"
 
 local scope = {}
 
-local WEAK_VALUES, WEAK_KEYS = { __mode = "v" }, { __mode = "k" }
+local WEAK_VALUES = { __mode = "v" }
 
 --- Which views the results show: a set.
 local function views_of(...)
@@ -42,7 +42,7 @@ local function leave(made, results)
     local c = views[i] -- nil: the collector was faster
     if c and results[c] then
       pass_on(made.outer, c)
-    elseif c and not kept[c] then
+    elseif c and not (kept and kept[c]) then
       C.mosaic_tensor_clear(c)
     end
   end
@@ -61,9 +61,7 @@ end
 function scope.run(body, ...)
   check.callable("scope", "the body", body)
   local rank = state.current
-  rank.made = {
-    count = 0, views = setmetatable({}, WEAK_VALUES), kept = setmetatable({}, WEAK_KEYS), outer = rank.made,
-  }
+  rank.made = { count = 0, views = setmetatable({}, WEAK_VALUES), kept = false, outer = rank.made }
   return finish(rank, state.call(rank, "scope", body, ...))
 end
 
