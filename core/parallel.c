@@ -8,7 +8,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "cpu/pause.h"
+#include "pause.h"
 #include "poll.h"
 #include "status.h"
 

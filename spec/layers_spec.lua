@@ -61,6 +61,10 @@ describe("the layers", function()
     assert.same({}, lines_of "grep -rliE 'cuda|nvidia|nvcc' core")
   end)
 
+  it("keep what is for all devices away from the CPU's own", function()
+    assert.same({}, lines_of [[grep -rlE 'include *"(\.\./)*cpu/' core --exclude-dir=cpu]])
+  end)
+
   it("keep strategies away from the C library", function()
     local folders = "lua/mosaic/strategy lua/mosaic/nn lua/mosaic/optim examples"
     assert.same({}, lines_of("grep -rl 'mosaic.ffi' " .. folders))

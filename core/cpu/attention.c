@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "../parallel.h"
+#include "../pause.h"
 #include "cpu.h"
 #include "kernels.h"
-#include "pause.h"
 
 /* ---- work ----------------------------------------------------------------------------------- */
 

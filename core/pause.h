@@ -1,6 +1,6 @@
 /* pause.h - waiting for another thread, which will not be long. */
-#ifndef MOSAIC_CPU_PAUSE_H
-#define MOSAIC_CPU_PAUSE_H
+#ifndef MOSAIC_PAUSE_H
+#define MOSAIC_PAUSE_H
 #include <sched.h>
 
 /* One look later, after `times` others; in the end the core goes to whoever wants it. */
