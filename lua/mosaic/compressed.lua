@@ -27,11 +27,8 @@ end
 
 --- attend's result, and the plan and sizes that it made.
 local function attend_watched(q, k, v, options)
-  local before, seen = state.current.plan, {}
-  state.current.plan = seen
-  local ok, out = pcall(attend, q, k, v, options)
-  state.current.plan = before
-  if not ok then error(out, 0) end
+  local seen = {}
+  local out = state.with("plan", seen, "compressed.report", attend, q, k, v, options)
   return out:to "f64", seen
 end
 

@@ -79,19 +79,11 @@ function device.set_default(name)
   return state.current.device
 end
 
-local function restore(rank, before, ok, ...)
-  rank.device = before
-  if not ok then error((...), 0) end
-  return ...
-end
-
 --- Runs body(...), which cannot yield in a coroutine, with another default device; returns its results, and
 -- restores on error.
 function device.with(name, body, ...)
-  local rank, before = state.current, device.default()
   check.callable("with_device", "the body", body)
-  rank.device = device.resolve("with_device", name)
-  return restore(rank, before, state.call(rank, "with_device", body, ...))
+  return state.with("device", device.resolve("with_device", name), "with_device", body, ...)
 end
 
 --- The full name of a device: an error where there is no such one.

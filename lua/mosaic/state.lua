@@ -56,4 +56,18 @@ function state.call(rank, where, body, ...)
   return unpack(results, 1, results.n)
 end
 
+local function restored(rank, field, before, ok, ...)
+  rank[field] = before
+  if not ok then error((...), 0) end
+  return ...
+end
+
+--- Runs body(...), as call does, with a field of the rank's changed; returns its results. Restores on error.
+function state.with(field, value, where, body, ...)
+  local rank = state.current
+  local before = rank[field]
+  rank[field] = value
+  return restored(rank, field, before, state.call(rank, where, body, ...))
+end
+
 return state

@@ -28,28 +28,16 @@ function tape.recording()
   return state.current.recording
 end
 
-local function restored(rank, before, ok, ...)
-  rank.recording = before
-  if not ok then error((...), 0) end
-  return ...
-end
-
-local function with_recording(where, on, body, ...)
-  check.callable(where, "the body", body)
-  local rank = state.current
-  local before = rank.recording
-  rank.recording = on
-  return restored(rank, before, state.call(rank, where, body, ...))
-end
-
 --- Runs body(...) with recording on or off; returns its results, and restores on error. The body cannot yield
 -- in a coroutine, see state.call.
 function tape.with_recording(on, body, ...)
-  return with_recording("with_recording", on, body, ...)
+  check.callable("with_recording", "the body", body)
+  return state.with("recording", on, "with_recording", body, ...)
 end
 
 function tape.no_grad(body, ...)
-  return with_recording("no_grad", false, body, ...)
+  check.callable("no_grad", "the body", body)
+  return state.with("recording", false, "no_grad", body, ...)
 end
 
 -- ---- edges and nodes --------------------------------------------------------------------------------

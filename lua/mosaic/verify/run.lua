@@ -71,13 +71,10 @@ local function measure_forward(comm, x, options)
   comm:barrier() -- what other ranks still do to free their first pass does not count
   runtime.collect()
   runtime.reset_peak_memory()
-  local rank = state.current
-  rank.plan = {}
+  local rank, seen = state.current, {}
   local sent, worked = comm:bytes_sent() - rank.agreed_bytes, attention.work().forward
   local held = runtime.memory().rank_live_bytes - bytes_of(x.q) - bytes_of(x.k) - bytes_of(x.v)
-  tape.no_grad(attend, x.q, x.k, x.v, options)
-  local seen = rank.plan
-  rank.plan = nil
+  tape.no_grad(state.with, "plan", seen, "verify", attend, x.q, x.k, x.v, options)
   return {
     bytes = comm:bytes_sent() - rank.agreed_bytes - sent,
     predicted = seen.body.volume and seen.body.volume(seen.plan, seen.sizes),
