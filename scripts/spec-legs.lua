@@ -22,7 +22,10 @@ local NOT_OF_DEVICES = set [[
 --- Specs of devices that say the same in whatever order threads run.
 local NOT_OF_LANES = set "comm_spec.lua device_spec.lua transport_spec.lua variants_spec.lua"
 --- What AMX does otherwise than AVX-512: all other kernels are the same.
-local OF_TILES = { "spec/attention", "spec/attention_spec.lua", "spec/tensor/matmul_spec.lua" }
+local OF_TILES = {
+  "spec/attention", "spec/attention_spec.lua", "spec/tensor/matmul_spec.lua",
+  "spec/autograd/products_spec.lua",
+}
 --- Folders that take as long as all others together: they have a leg of their own.
 local LONG = { "strategy", "nanotabpfn" }
 --- What emulated devices do in seconds, under sanitizers, too.
