@@ -108,6 +108,7 @@ VEC_INLINE void make_slants(int vectors, const workspace *w, int64_t keys)
         vec delta = vec_load(w->tile.delta + i * VEC_LANES);
         float *weight = w->weights + i * VEC_LANES, *slant = w->slant + i * VEC_LANES;
         for (int64_t j = 0; j < keys; j++, weight += TILE, slant += TILE) {
+            if (j % FETCH_KEYS == 0) fetch_some(w->fetch);
             vec p = vec_exp2((vec_load(weight) - lse - lse_rest) * base);
             vec_store(weight, p);
             vec_store(slant, p * (vec_load(slant) - delta));
@@ -274,19 +275,21 @@ static void close_chunk(const mosaic_attention_unit *u, const mosaic_attention_p
     }
 }
 
-static fetcher fetcher_of(const mosaic_attention_unit *u, int64_t keys)
+/* Of the next unit's keys most likely those that are seen are the same. */
+static fetcher fetcher_of(const mosaic_attention_unit *u, const mosaic_attention_part *seen)
 {
     const mosaic_attention_unit *next = u->next;
+    const int64_t from = seen->key_from, keys = seen->key_to - seen->key_from;
     fetcher f = {.count = 0};
     if (!next) return f;
-    fetch_rows(&f, &next->dv, 1, next->nk, next->d); /* what comes last is fetched first */
-    fetch_rows(&f, &next->dk, 1, next->nk, next->d);
-    fetch_rows(&f, &next->dq, next->group, next->nq, next->d);
-    fetch_rows(&f, &next->dout, next->group, next->nq, next->d);
-    fetch_rows(&f, &next->q, next->group, next->nq, next->d);
-    fetch_rows(&f, &next->v, 1, next->nk, next->d);
-    fetch_rows(&f, &next->k, 1, next->nk, next->d);
-    fetch_begin(&f, u, keys, 3);
+    fetch_rows(&f, &next->dv, 1, 0, next->nk, next->d); /* what comes last is fetched first */
+    fetch_rows(&f, &next->dk, 1, 0, next->nk, next->d);
+    fetch_rows(&f, &next->dq, next->group, 0, next->nq, next->d);
+    fetch_rows(&f, &next->dout, next->group, 0, next->nq, next->d);
+    fetch_rows(&f, &next->q, next->group, 0, next->nq, next->d);
+    fetch_rows(&f, &next->v, 1, from, keys, next->d);
+    fetch_rows(&f, &next->k, 1, from, keys, next->d);
+    fetch_begin(&f, u, keys, 6);
     return f;
 }
 
@@ -314,7 +317,7 @@ static void work_part(const mosaic_attention_unit *u, const mosaic_attention_par
     char *at = scratch;
     const mosaic_attention_part seen = seen_of(u, part);
     workspace w = lay_out(u, seen.key_to - seen.key_from, &at);
-    fetcher fetch = fetcher_of(u, seen.key_to - seen.key_from);
+    fetcher fetch = fetcher_of(u, &seen);
     w.fetch = &fetch;
     const extent chunk = extent_of(u, seen.key_from, seen.key_to);
     const bool first = part->key_from == 0;

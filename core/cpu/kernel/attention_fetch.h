@@ -28,14 +28,14 @@ typedef struct {
     int64_t quota; /* rows at a time */
 } fetcher;
 
-/* Adds `rows` rows of d elements of each head. */
-static inline void fetch_rows(fetcher *f, const mosaic_rows *of, int64_t heads, int64_t rows,
-                              int64_t d)
+/* Adds `rows` rows of d elements of each head, from row `first` on. */
+static inline void fetch_rows(fetcher *f, const mosaic_rows *of, int64_t heads, int64_t first,
+                              int64_t rows, int64_t d)
 {
     int64_t size = mosaic_dtype_bytes((mosaic_dtype)of->dtype);
     for (int64_t h = 0; of->column == 1 && h < heads && f->count < FETCH_RUNS; h++)
-        f->runs[f->count++] =
-            (fetch_run){of->data + h * of->head * size, of->row * size, d * size, rows};
+        f->runs[f->count++] = (fetch_run){of->data + mosaic_rows_at(of, h, first, 0) * size,
+                                          of->row * size, d * size, rows};
 }
 
 /* Spreads all rows over the work on u and so many keys, which asks `times` times for every

@@ -208,16 +208,18 @@ static void close_tile(const mosaic_attention_unit *u, tile *t)
     }
 }
 
-static fetcher fetcher_of(const mosaic_attention_unit *u, int64_t keys)
+/* Of the next unit's keys most likely those that are seen are the same. */
+static fetcher fetcher_of(const mosaic_attention_unit *u, const span *seen)
 {
     const mosaic_attention_unit *next = u->next;
     fetcher f = {.count = 0};
     if (!next) return f;
-    fetch_rows(&f, &next->out, next->group, next->nq,
-               next->d); /* what comes last is fetched first */
-    fetch_rows(&f, &next->q, next->group, next->nq, next->d);
-    fetch_rows(&f, &next->v, 1, next->nk, next->d);
-    fetch_rows(&f, &next->k, 1, next->nk, next->d);
+    const int64_t from = seen->from, keys = seen->to - seen->from;
+    /* what comes last is fetched first */
+    fetch_rows(&f, &next->out, next->group, 0, next->nq, next->d);
+    fetch_rows(&f, &next->q, next->group, 0, next->nq, next->d);
+    fetch_rows(&f, &next->v, 1, from, keys, next->d);
+    fetch_rows(&f, &next->k, 1, from, keys, next->d);
     fetch_begin(&f, u, keys, 2);
     return f;
 }
@@ -230,7 +232,7 @@ static void attend_rows(const mosaic_attention_unit *u, int64_t from, int64_t to
     limits l = limits_of(u, from, to - from);
     extent e = extent_of(u, 0, u->nk);
     span keys = visible(u, &l, &e, 0, u->nk);
-    fetcher fetch = fetcher_of(u, keys.to - keys.from);
+    fetcher fetch = fetcher_of(u, &keys);
     w.fetch = &fetch;
     for (int64_t i = 0; i < w.count; i++) open_tile(u, &w, &w.tiles[i]);
     /* blocks are the same however rows are cut */

@@ -30,29 +30,35 @@ typedef struct {
     bool adds;  /* something to the scores */
 } span;
 
+/* Widens l by queries from..to - 1 of a head. */
+static inline void limits_add(const mosaic_attention_unit *u, limits *l, int64_t from, int64_t to)
+{
+    for (int64_t i = from; u->low && i < to; i++) {
+        l->low_min = min_i64(l->low_min, u->low[i]);
+        l->low_max = max_i64(l->low_max, u->low[i]);
+        l->high_min = min_i64(l->high_min, u->high[i]);
+        l->high_max = max_i64(l->high_max, u->high[i]);
+    }
+    for (int64_t i = from; u->q_document && i < to; i++) {
+        int64_t id = u->q_document[i * u->q_document_step];
+        l->document_min = min_i64(l->document_min, id);
+        l->document_max = max_i64(l->document_max, id);
+    }
+    for (int64_t i = from; has_programs(u) && i < to; i++) {
+        l->query_min = min_i64(l->query_min, u->q_position[i]);
+        l->query_max = max_i64(l->query_max, u->q_position[i]);
+    }
+}
+
 static inline limits limits_of(const mosaic_attention_unit *u, int64_t first, int64_t rows)
 {
     limits l = {INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN,     INT64_MAX,
                 INT64_MIN, INT64_MAX, INT64_MIN, first / u->nq, (first + rows - 1) / u->nq};
     if (!u->low && !u->q_document && !has_programs(u)) return l;
-    place p = place_of(u, first);
-    for (int64_t r = 0; r < rows; r++, p = next_place(u, p)) {
-        if (u->low) {
-            l.low_min = min_i64(l.low_min, u->low[p.query]);
-            l.low_max = max_i64(l.low_max, u->low[p.query]);
-            l.high_min = min_i64(l.high_min, u->high[p.query]);
-            l.high_max = max_i64(l.high_max, u->high[p.query]);
-        }
-        if (u->q_document) {
-            int64_t id = u->q_document[p.query * u->q_document_step];
-            l.document_min = min_i64(l.document_min, id);
-            l.document_max = max_i64(l.document_max, id);
-        }
-        if (has_programs(u)) {
-            l.query_min = min_i64(l.query_min, u->q_position[p.query]);
-            l.query_max = max_i64(l.query_max, u->q_position[p.query]);
-        }
-    }
+    int64_t query = first % u->nq, all = min_i64(rows, u->nq); /* heads see the same */
+    int64_t some = min_i64(all, u->nq - query);
+    limits_add(u, &l, query, query + some);
+    limits_add(u, &l, 0, all - some);
     return l;
 }
 

@@ -134,6 +134,7 @@ VEC_INLINE void make_products(int vectors, const mosaic_attention_unit *u, float
         fetch_some(fetch);
         make_scores(vectors, u, weights, k->k, key, j, q->q, mask);
         sums_clear(vectors, s);
+        fetch_some(fetch);
         multiply(vectors, s, k->v + (key + j) * d, 1, STEP, q->dout, width, d);
         sums_store(vectors, s, slant + j * TILE, TILE);
     }

@@ -107,6 +107,7 @@ VEC_INLINE void make_products(int vectors, const mosaic_attention_unit *u, float
     for (int64_t j = -lead; j < keys; j += DEPTH) {
         multiply_parts(vectors, parts, parts, weights + j * TILE, TILE, false, left_k, right_q,
                        steps);
+        for (int i = 0; i < DEPTH / FETCH_KEYS; i++) fetch_some(fetch);
         multiply_parts(vectors, parts, PARTS, slant + j * TILE, TILE, false, left_v, right_dout,
                        steps);
         left_k.at += 2 * next, left_v.at += 2 * next;
