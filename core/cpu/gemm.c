@@ -96,13 +96,15 @@ DEFINE_PLAIN(multiply_i64, int64_t, uint64_t)
 DEFINE_PLAIN(multiply_u8, uint8_t, uint32_t)
 
 /* Where our kernel is faster than OpenBLAS: matrices of which two at most are large, as in layers
- * and their gradients. Cubes go to BLAS (1024: 118 against 107 GF/s), and so does what is tiny. */
+ * and their gradients. Cubes go to BLAS (1024: 118 against 107 GF/s) but where there are AMX tiles
+ * (214 against 149), and so does what is tiny. */
 static bool suits_kernel(const mosaic_gemm *g)
 {
-    enum { SMALL = 1 << 18 /* elements */ };
-    bool skinny = g->m * g->n <= SMALL || g->n * g->k <= SMALL;
+    enum { SMALL = 1 << 18 /* elements */, CUBE = 1 << 23 /* of b, to be packed beside it */ };
+    const mosaic_gemm_kernels *kernels = mosaic_cpu()->gemm;
+    bool suits = g->m * g->n <= SMALL || g->n * g->k <= (kernels->cubes ? CUBE : SMALL);
     bool worth_it = g->m >= 64 && g->n >= 32 && g->k >= 16;
-    return g->dtype == MOSAIC_DTYPE_F32 && skinny && worth_it && mosaic_cpu()->gemm->fast;
+    return g->dtype == MOSAIC_DTYPE_F32 && suits && worth_it && kernels->fast;
 }
 
 int64_t mosaic_gemm_packed_size(const mosaic_gemm *g)
@@ -110,7 +112,10 @@ int64_t mosaic_gemm_packed_size(const mosaic_gemm *g)
     return suits_kernel(g) ? mosaic_cpu()->gemm->packed_size(g) : 0;
 }
 
-void mosaic_gemm_pack(const mosaic_gemm *g, float *packed) { mosaic_cpu()->gemm->pack(g, packed); }
+void mosaic_gemm_pack(const mosaic_gemm *g, float *packed, int64_t from, int64_t to)
+{
+    mosaic_cpu()->gemm->pack(g, packed, from, to);
+}
 
 static bool multiply_by_kernel(const mosaic_gemm *g)
 {

@@ -20,9 +20,9 @@ void mosaic_gemm_run(const mosaic_gemm *g);
 
 /* Floats that b takes in the form that our kernel reads it in; 0: another does this product. */
 int64_t mosaic_gemm_packed_size(const mosaic_gemm *g);
-/* Brings all of b into that form, for products with any rows of a, but all columns and the whole
- * sum. */
-void mosaic_gemm_pack(const mosaic_gemm *g, float *packed);
+/* Brings columns from..to - 1 of b into that form, whole MOSAIC_GEMM_COLUMNS (kernels.h) but for
+ * the last, for products with any rows of a, but all columns and the whole sum. */
+void mosaic_gemm_pack(const mosaic_gemm *g, float *packed, int64_t from, int64_t to);
 
 /* Can a matrix with these steps between rows and columns be an operand? BLAS wants one step to be
  * 1 and the other to be no less than the elements in between. */

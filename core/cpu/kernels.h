@@ -107,12 +107,16 @@ typedef struct {
 
 struct mosaic_gemm;
 
+enum { MOSAIC_GEMM_COLUMNS = 192 /* whole panels of every kernel */ };
+
 typedef struct {
-    int64_t (*packed_size)(const struct mosaic_gemm *g);      /* of b, in floats */
-    void (*pack)(const struct mosaic_gemm *g, float *packed); /* for any rows of a */
-    bool (*multiply_f32)(const struct mosaic_gemm *g);        /* false: no memory */
-    bool (*adds_rows)(const struct mosaic_gemm *g); /* does that do the sums, too? NULL: never */
-    bool fast;                                      /* than BLAS, for the shapes of layers */
+    int64_t (*packed_size)(const struct mosaic_gemm *g); /* of b, in floats */
+    /* Columns from..to - 1 of b, for any rows of a: whole MOSAIC_GEMM_COLUMNS but for the last. */
+    void (*pack)(const struct mosaic_gemm *g, float *packed, int64_t from, int64_t to);
+    bool (*multiply_f32)(const struct mosaic_gemm *g); /* false: no memory */
+    bool (*adds_rows)(const struct mosaic_gemm *g);    /* does that do the sums, too? NULL: never */
+    bool fast;                                         /* than BLAS, for the shapes of layers ... */
+    bool cubes;                                        /* ... and for all large ones */
 } mosaic_gemm_kernels;
 
 /* ---- softmax and its relatives: rows of n elements ------------------------------------------- */

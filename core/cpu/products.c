@@ -12,7 +12,7 @@
 #include "cpu.h"
 
 enum {
-    TILE_M = 1024,
+    TILE_M = 512,
     PACKED_TILE_M = 288, /* of c, which stays in the second cache, where b was packed before */
     TILE_N = 2048,
     CHUNK = 2048,                /* terms of a sum that one task adds up, where it pays ... */
@@ -23,6 +23,7 @@ enum {
     CHUNK_STEP = 64,             /* terms: chunks but the last are whole steps of every kernel */
     PACKED_SUM = 256,            /* terms of a sum of a^T b up to which packing b first pays */
     TASK_FLOPS = 1 << 21,        /* less is not worth waking a thread ... */
+    PACKED = 1 << 16,            /* ... nor so few elements to be packed */
     ADDED = 65536,               /* ... nor so few additions */
     WRITTEN = 16,                /* flops in the time that an element of c takes to be written */
 };
@@ -203,6 +204,13 @@ static mosaic_status run_chunked(mosaic_products *s, int64_t tasks)
     return MOSAIC_OK;
 }
 
+static void pack_columns(void *context, int64_t from, int64_t to)
+{
+    const mosaic_gemm *g = context;
+    int64_t end = shorter(to * MOSAIC_GEMM_COLUMNS, g->n);
+    mosaic_gemm_pack(g, (float *)(uintptr_t)g->packed, from * MOSAIC_GEMM_COLUMNS, end);
+}
+
 /* One b for all products, such as a layer's weight: packed (in *room) before the tasks share it.
  * The long sums of a gradient, a^T b, are faster when b is packed as it comes: 3600 terms 205
  * against 98 GF/s. */
@@ -214,11 +222,21 @@ static mosaic_status pack_shared(mosaic_products *s, mosaic_tensor *room)
     int64_t size = shared ? mosaic_gemm_packed_size(&s->whole) : 0;
     if (size == 0) return MOSAIC_OK;
     MOSAIC_TRY(mosaic_output(room, "matmul", MOSAIC_DTYPE_F32, 1, &size, &mosaic_cpu_device));
-    float *packed = mosaic_data(room);
-    mosaic_gemm_pack(&s->whole, packed);
-    s->whole.packed = packed;
+    s->whole.packed = mosaic_data(room);
     s->tile_m = PACKED_TILE_M;
+    mosaic_parallel(pieces(s->whole.n, MOSAIC_GEMM_COLUMNS),
+                    pieces(PACKED, s->whole.k * MOSAIC_GEMM_COLUMNS), pack_columns, &s->whole);
     return MOSAIC_OK;
+}
+
+/* Tiles that are alike, and of a few an even number of them. */
+static void even_out(mosaic_products *s)
+{
+    enum { FEW = 16, STEP = 16 /* rows of every kernel */ };
+    int64_t m = s->whole.m, tiles = pieces(m, s->tile_m);
+    tiles += tiles > 1 && tiles < FEW && tiles % 2;
+    if (tiles) s->tile_m = pieces(pieces(m, tiles), STEP) * STEP;
+    s->tiles_m = tiles ? pieces(m, s->tile_m) : 0;
 }
 
 mosaic_status mosaic_products_run(mosaic_products *s, mosaic_tensor *packed)
@@ -226,7 +244,7 @@ mosaic_status mosaic_products_run(mosaic_products *s, mosaic_tensor *packed)
     const mosaic_gemm *g = &s->whole;
     MOSAIC_TRY(check_counts(s));
     MOSAIC_TRY(pack_shared(s, packed));
-    s->tiles_m = pieces(g->m, s->tile_m);
+    even_out(s);
     int64_t tasks = products(s) * s->tiles_m * s->tiles_n * s->chunks;
     if (s->chunks > 1) return run_chunked(s, tasks);
     int64_t flops = 2 * shorter(s->tile_m, g->m) * shorter(TILE_N, g->n) * (g->k + WRITTEN);

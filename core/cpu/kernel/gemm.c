@@ -161,13 +161,13 @@ static int64_t depth_of(const mosaic_gemm *g)
 
 static int64_t packed_size(const mosaic_gemm *g) { return g->k * padded(g->n); }
 
-static void pack(const mosaic_gemm *g, float *packed)
+static void pack(const mosaic_gemm *g, float *packed, int64_t from, int64_t to)
 {
     int64_t depth = depth_of(g);
     for (int64_t p = 0; p < g->k; p += depth) {
         int64_t k = smaller(depth, g->k - p);
-        for (int64_t j = 0; j < g->n; j += PANEL)
-            pack_panel(packed + j * k, g, p, k, j, smaller(PANEL, g->n - j));
+        for (int64_t j = from; j < to; j += PANEL)
+            pack_panel(packed + j * k, g, p, k, j, smaller(PANEL, to - j));
         packed += padded(g->n) * k;
     }
 }

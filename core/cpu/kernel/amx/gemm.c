@@ -230,14 +230,15 @@ static int64_t packed_size(const mosaic_gemm *g)
     return pieces(g->n, SIDE) * pieces(g->k, STEP) * FACE / (int64_t)sizeof(float);
 }
 
-static void pack(const mosaic_gemm *g, float *packed)
+static void pack(const mosaic_gemm *g, float *packed, int64_t from, int64_t to)
 {
     splitter s;
     if (!suits_tiles(g)) {
-        mosaic_cpu_gemm_avx512.pack(g, packed);
+        mosaic_cpu_gemm_avx512.pack(g, packed, from, to);
         return;
     }
-    split(&s, b_from(g, 0, g->k, 0, g->n), (char *)packed);
+    char *at = (char *)packed + from / SIDE * pieces(g->k, STEP) * FACE;
+    split(&s, b_from(g, 0, g->k, from, to - from), at);
     while (splits(&s)) split_some(&s);
 }
 
@@ -252,4 +253,5 @@ const mosaic_gemm_kernels mosaic_cpu_gemm_amx = {
     .multiply_f32 = multiply,
     .adds_rows = adds_rows,
     .fast = true,
+    .cubes = true,
 };
