@@ -42,6 +42,22 @@ describe("attention in f32", function()
     end
   end)
 
+  it("... keep that hides whole blocks, beside a window", function()
+    local rows, order = {}, {}
+    for i = 0, 299 do
+      order[i + 1] = 550 - i
+      for j = 0, 399 do
+        local block = math.floor(i / 100) + math.floor(j / 100)
+        rows[#rows + 1] = block % 3 == 0 and j % 7 ~= 3 and 1 or 0
+      end
+    end
+    local keep = mosaic.tensor(rows, { dtype = "u8" }):view { 300, 400 }
+    for _, window in ipairs { { 400, 400 }, { 90, 20 } } do
+      accurate({ 1, 1, 1, 300, 400, 32 }, { mask = { keep = keep, window = window } })
+      accurate({ 1, 1, 1, 300, 400, 3 }, { mask = { keep = keep, window = window }, q_positions = order })
+    end
+  end)
+
   it("... positions in any order", function()
     local order = {}
     for i = 0, 149 do order[i + 1] = i * 77 % 150 + 1 end

@@ -46,6 +46,8 @@ typedef struct {
     float *weights, *slant, *mask; /* (BLOCK, TILE): p, ds */
     float *factors;                /* of dropout, likewise; NULL without */
     uint8_t *seen;                 /* (TILE, SEEN) */
+    uint8_t *any;                  /* (keys) of keep; NULL where it does not lie in rows of bytes */
+    bool *some;                    /* (blocks): does keep let any of the tile's pairs through? */
     float *slope;                  /* (BLOCK, TILE): d score / d score before the mask's program */
     double *registers;             /* of programs */
     fetcher *fetch;
@@ -79,6 +81,10 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t keys, char **sc
     w.seen = take(scratch, TILE * SEEN, 1);
     w.slope = take(scratch, u->score ? BLOCK * TILE : 0, 4);
     w.registers = take(scratch, mosaic_attention_registers(u), 8);
+    if (keeps_by_rows(u)) {
+        w.any = take(scratch, w.keys, 1);
+        w.some = take(scratch, keys / BLOCK + 1, sizeof(bool));
+    }
     if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
     w.tile.packed = lay_out_queries(u, scratch);
     w.tile.dq = take(scratch, round_up(u->d, ALIGN) * TILE, 4);
@@ -298,9 +304,12 @@ static void work_tile(const mosaic_attention_unit *u, const mosaic_attention_par
                       const workspace *w, mosaic_attention_work *work)
 {
     const tile *t = &w->tile;
-    for (int64_t j = seen->key_from; j < seen->key_to; j += BLOCK) {
-        const extent *e = &w->extents[(j - seen->key_from) / BLOCK];
-        span s = visible(u, &t->limits, e, j, min_i64(j + BLOCK, seen->key_to));
+    const int64_t from = seen->key_from, to = seen->key_to;
+    if (w->some) look_by_blocks(u, t->first, t->rows, from, to, BLOCK, w->any, w->some);
+    for (int64_t j = from; j < to; j += BLOCK) {
+        if (w->some && !w->some[(j - from) / BLOCK]) continue;
+        const extent *e = &w->extents[(j - from) / BLOCK];
+        span s = visible(u, &t->limits, e, j, min_i64(j + BLOCK, to));
         int64_t pairs = look(u, t->first, t->rows, &s, w->seen, w->registers);
         if (!pairs) continue;
         work_block(u, seen, w, &s);

@@ -32,9 +32,13 @@ typedef struct {
     float *scores, *mask; /* (BLOCK, TILE) */
     float *factors;       /* of dropout, likewise; NULL without */
     uint8_t *seen;        /* (TILE, SEEN) */
+    uint8_t *any;         /* (keys) of keep; NULL where it does not lie in rows of bytes */
+    bool *some;           /* (count, blocks): does keep let any pair through? */
     double *registers;    /* of the mask's programs */
     fetcher *fetch;
 } workspace;
+
+static int64_t blocks_of(const mosaic_attention_unit *u) { return (u->nk + BLOCK - 1) / BLOCK; }
 
 /* Cuts rows from..to - 1 into tiles; with scratch NULL only the end of what is taken counts. */
 static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t to, char **scratch)
@@ -50,6 +54,10 @@ static workspace lay_out(const mosaic_attention_unit *u, int64_t from, int64_t t
     w.mask = take(scratch, BLOCK * TILE, 4);
     w.seen = take(scratch, TILE * SEEN, 1);
     w.registers = take(scratch, mosaic_attention_registers(u), 8);
+    if (keeps_by_rows(u)) {
+        w.any = take(scratch, u->nk, 1);
+        w.some = take(scratch, w.count * blocks_of(u), sizeof(bool));
+    }
     if (u->dropout.below) w.factors = take(scratch, BLOCK * TILE, 4);
     for (int64_t i = 0; i < w.count; i++) {
         tile t = {.first = from, .rows = tile_rows(to - from)};
@@ -170,6 +178,7 @@ static void work_block(const mosaic_attention_unit *u, const workspace *w, int64
     poll_messages();
     for (int64_t i = 0; i < w->count; i++) {
         tile *t = &w->tiles[i];
+        if (w->some && !w->some[i * blocks_of(u) + from / BLOCK]) continue;
         span s = visible(u, &t->limits, &e, from, to);
         int64_t pairs = look(u, t->first, t->rows, &s, w->seen, w->registers);
         if (!pairs) continue;
@@ -234,9 +243,15 @@ static void attend_rows(const mosaic_attention_unit *u, int64_t from, int64_t to
     span keys = visible(u, &l, &e, 0, u->nk);
     fetcher fetch = fetcher_of(u, &keys);
     w.fetch = &fetch;
-    for (int64_t i = 0; i < w.count; i++) open_tile(u, &w, &w.tiles[i]);
+    const int64_t start = keys.from / BLOCK * BLOCK;
+    for (int64_t i = 0; i < w.count; i++) {
+        open_tile(u, &w, &w.tiles[i]);
+        if (w.some)
+            look_by_blocks(u, w.tiles[i].first, w.tiles[i].rows, start, keys.to, BLOCK, w.any,
+                           w.some + i * blocks_of(u) + start / BLOCK);
+    }
     /* blocks are the same however rows are cut */
-    for (int64_t j = keys.from / BLOCK * BLOCK; j < keys.to; j += BLOCK)
+    for (int64_t j = start; j < keys.to; j += BLOCK)
         work_block(u, &w, j, min_i64(j + BLOCK, keys.to), work);
     for (int64_t i = 0; i < w.count; i++) close_tile(u, &w.tiles[i]);
 }

@@ -140,6 +140,31 @@ static inline span visible(const mosaic_attention_unit *u, const limits *l, cons
 
 enum { SEEN = 128 /* keys of a block, at most */ };
 
+/* Can so many bytes say which blocks a tile's keep lets something through of? */
+static inline bool keeps_by_rows(const mosaic_attention_unit *u)
+{
+    return u->keep.data && u->keep.column == 1;
+}
+
+/* some (blocks of `block` keys) <- does keep let through any pair of rows first.. of the group and
+ * keys from..to - 1? Row by row, as they lie in memory: of rows 4096 bytes apart, a block at a
+ * time, all are in the same few sets of the caches. any: (to - from) */
+static inline void look_by_blocks(const mosaic_attention_unit *u, int64_t first, int64_t rows,
+                                  int64_t from, int64_t to, int64_t block, uint8_t *any, bool *some)
+{
+    place p = place_of(u, first);
+    memset(any, 0, (size_t)(to - from));
+    for (int64_t r = 0; r < rows; r++, p = next_place(u, p)) {
+        const char *keep = u->keep.data + mosaic_rows_at(&u->keep, p.head, p.query, from);
+        for (int64_t j = 0; j < to - from; j++) any[j] |= (uint8_t)keep[j];
+    }
+    for (int64_t j = 0; j < to - from; j += block, some++) {
+        uint8_t found = 0;
+        for (int64_t i = j; i < min_i64(j + block, to - from); i++) found |= any[i];
+        *some = found;
+    }
+}
+
 /* seen[j] <- does this query see key from + j? Returns how many it sees. */
 static inline int64_t look_row(const mosaic_attention_unit *u, place p, int64_t from, int64_t keys,
                                uint8_t *seen, double *registers)
