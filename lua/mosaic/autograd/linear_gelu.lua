@@ -28,6 +28,8 @@ Tensor.linear_gelu = Function("linear_gelu", {
 })
 
 --- linear_gelu of the first weight and bias (nil: none), then linear of the second ones: a transformer's MLP.
+-- (Measured on a CPU: 480 to 1440 rows at a time, so that nothing between the two leaves the cache, with the
+-- second GELU of backward instead of `hidden`, makes a training step 1.04 to 1.06 times as long.)
 Tensor.feed_forward = Function("feed_forward", {
   adds = 1,
   pure = true,

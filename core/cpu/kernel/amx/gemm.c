@@ -22,7 +22,10 @@
  * products 0.7 of that; without asking for rows ahead 0.7 at 28800 rows; b not by stream loads,
  * which leave the first cache to a, or sums of all columns before they are finished, 0.9. No gain:
  * units twice as large, halves of tiles finished at a time (0.85 at 96 x 96), a fixed pace without
- * counting, sums of 64 or 256 at a time. The clock is a fifth slower than without tiles. */
+ * counting, sums of 64 or 256 at a time, fewer instructions to split (the second part cut off,
+ * remainders by vdpbf16ps). What is asked for ahead costs a tenth where all is in the third cache,
+ * but without it a training step takes 1.15 times as long. Tiles alone, of random numbers, reach
+ * 340 GF/s of such products, as the clock falls to 2.4 GHz; of zeros 510. */
 #include "../../gemm.h"
 
 #include <string.h>

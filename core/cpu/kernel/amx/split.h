@@ -90,11 +90,13 @@ static void add_lines(const operand *o, int64_t i, int64_t p)
 {
     int64_t lines = smaller(SIDE, o->lines - i), terms = smaller(STEP, o->depth - p);
     const float *from = o->data + i + p * o->term;
-    vec sum[2] = {vec_set(0), vec_set(0)};
-    for (int64_t r = 0; r < terms; r++, from += o->term) sum[r % 2] += vec_read(from, lines);
-    sum[0] += sum[1];
-    __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(sum[0]));
-    __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(sum[0], 1));
+    vec even = vec_set(0), odd = vec_set(0);
+    for (int64_t r = 1; r < terms; r += 2, from += 2 * o->term)
+        even += vec_read(from, lines), odd += vec_read(from + o->term, lines);
+    if (terms % 2) even += vec_read(from, lines);
+    even += odd;
+    __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(even));
+    __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(even, 1));
     _mm512_storeu_pd(o->sums + i, _mm512_loadu_pd(o->sums + i) + low);
     _mm512_storeu_pd(o->sums + i + 8, _mm512_loadu_pd(o->sums + i + 8) + high);
 }
