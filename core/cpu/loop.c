@@ -122,7 +122,7 @@ static const mosaic_tensor *leader(int operands, const mosaic_tensor *const *ten
 
 /* The walk follows `first` through memory. */
 static void walk(int operands, const mosaic_tensor *const *tensors, const mosaic_tensor *first,
-                 int64_t grain, mosaic_loop_rows_body body, void *context)
+                 int64_t least, mosaic_loop_rows_body body, void *context)
 {
     nest n = {.operands = operands, .axes = 2, .size = {1, 1}, .body = body, .context = context};
     for (int i = 0; i < operands; i++) n.data[i] = mosaic_data(tensors[i]);
@@ -130,7 +130,8 @@ static void walk(int operands, const mosaic_tensor *const *tensors, const mosaic
     mosaic_memory_order(order, first);
     for (int i = 0; i < tensors[0]->ndim; i++) add_axis(&n, tensors, order[i]);
     choose_rows(&n, tensors);
-    mosaic_parallel(mosaic_tensor_numel(tensors[0]), grain, run_range, &n);
+    int64_t count = mosaic_tensor_numel(tensors[0]); /* cut finer than it has to be: evenly */
+    mosaic_parallel(count, count < 2 * least ? count : least / 4, run_range, &n);
 }
 
 void mosaic_loop_rows(int operands, const mosaic_tensor *const *tensors, mosaic_loop_rows_body body,
