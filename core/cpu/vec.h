@@ -231,18 +231,21 @@ VEC_INLINE unsigned vec_flush(void) { return 0; }
 VEC_INLINE void vec_unflush(unsigned saved) { (void)saved; }
 #endif
 
-/* 2^x to 1.4e-7 of its value; 2^0 is 1, a NaN stays one; below 2^-126 as vec_scale has it. By the
- * fraction above the floor, since that is what scaling takes from x itself. */
-VEC_INLINE vec vec_exp2(vec x)
+/* factor 2^x, for a constant power of two, to 1.4e-7 of its value; 2^0 is 1, a NaN stays one; below
+ * 2^-126 as vec_scale has it. By the fraction above the floor, since that is what scaling takes
+ * from x itself. */
+VEC_INLINE vec vec_times_exp2(float factor, vec x)
 {
     vec f = vec_fraction(x);
-    vec p = vec_fma(vec_set(1.8669525e-3f), f, vec_set(9.017481e-3f));
-    p = vec_fma(p, f, vec_set(5.5799514e-2f));
-    p = vec_fma(p, f, vec_set(2.401646e-1f));
-    p = vec_fma(p, f, vec_set(6.931513e-1f));
-    p = vec_fma(p, f, vec_set(1));
+    vec p = vec_fma(vec_set(factor * 1.8669525e-3f), f, vec_set(factor * 9.017481e-3f));
+    p = vec_fma(p, f, vec_set(factor * 5.5799514e-2f));
+    p = vec_fma(p, f, vec_set(factor * 2.401646e-1f));
+    p = vec_fma(p, f, vec_set(factor * 6.931513e-1f));
+    p = vec_fma(p, f, vec_set(factor));
     return vec_scale(p, x);
 }
+
+VEC_INLINE vec vec_exp2(vec x) { return vec_times_exp2(1, x); }
 
 /* log2 x as a whole number *n and a rest in [-1/2, 1/2], for x in [2^-126, 2^128) and NaN. With
  * x = 2^n m and s = (m - 1)/(m + 1) the rest is 2/ln 2 (s + s^3/3 + s^5/5 + ...). */

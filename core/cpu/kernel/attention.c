@@ -5,7 +5,11 @@
 #include "attention_fetch.h"
 #include "attention_mask.h"
 
-enum { BLOCK = SEEN, LEAD = 0 }; /* keys: K, V and scores of a block stay in the caches */
+enum {
+    BLOCK = SEEN, /* keys: K, V and scores of a block stay in the caches */
+    LEAD = 0,
+    WEIGHT_EXPONENT = 0
+};
 
 static int64_t queries_bytes(const mosaic_attention_unit *u) { return u->d * TILE * 4; }
 static int64_t keys_bytes(const mosaic_attention_unit *u) { return BLOCK * u->d * 4; }
@@ -71,7 +75,6 @@ VEC_INLINE void add_values(int vectors, const mosaic_attention_unit *u, float *o
     }
 }
 
-#define WEIGHT_POWER 1.0f
 #define poll_messages mosaic_poll
 #include "attention_forward.h"
 

@@ -9,7 +9,7 @@
  *   products_bytes (u)                            room for what products need beside
  *   LEAD                                          rows before the scores that products may write
  *   pack_queries, pack_block, make_scores, add_values
- *   WEIGHT_POWER                                  what add_values multiplies weights by
+ *   WEIGHT_EXPONENT                               weights and their sums are times 2 to that
  *   poll_messages                                 mosaic_poll, and what products need after it */
 #ifndef MOSAIC_CPU_ATTENTION_FORWARD_H
 #define MOSAIC_CPU_ATTENTION_FORWARD_H
@@ -91,8 +91,12 @@ static void open_tile(const mosaic_attention_unit *u, const workspace *w, tile *
     pack_queries(t->q, width, u, t->first, t->rows, w->room);
 }
 
-/* scores <- 2^((score - top) base); adds them up. The largest weight is 1, so that the only key of
- * a query gives its value, to the bit, which backward's differences rely on. */
+#define WEIGHT_POWER ((float)(1 << WEIGHT_EXPONENT))
+
+/* scores <- WEIGHT_POWER 2^((score - top) base); adds them up. The largest weight is a power of
+ * two, so that the only key of a query gives its value, to the bit, which backward's differences
+ * rely on.
+ */
 VEC_INLINE void make_weights(int vectors, float *scores, const vec *top, vec base, vec *sum,
                              int64_t keys, fetcher *fetch)
 {
@@ -100,7 +104,7 @@ VEC_INLINE void make_weights(int vectors, float *scores, const vec *top, vec bas
     for (int64_t j = 0; j < keys; j++) {
         if (j % FETCH_KEYS == 0) fetch_some(fetch);
         for (int w = 0; w < vectors; w++, scores += VEC_LANES) {
-            vec p = vec_exp2((vec_load(scores) - top[w]) * base);
+            vec p = vec_times_exp2(WEIGHT_POWER, (vec_load(scores) - top[w]) * base);
             vec_store(scores, p);
             sum[w] += p;
         }
@@ -203,10 +207,10 @@ static void close_tile(const mosaic_attention_unit *u, tile *t)
     vec factor[VECTORS];
     for (int64_t i = 0; i < width; i += VEC_LANES) {
         vec sum = vec_load(t->sum + i), n, fraction = vec_log2(sum, &n);
-        vec_store(whole + i, n);
+        vec_store(whole + i, n - vec_set(WEIGHT_EXPONENT));
         vec_store(rest + i, fraction);
         /* where nothing was seen sum and out are 0 */
-        factor[i / VEC_LANES] = vec_set(1 / WEIGHT_POWER) / vec_max(sum, vec_set(FLT_MIN));
+        factor[i / VEC_LANES] = vec_set(1) / vec_max(sum, vec_set(FLT_MIN));
     }
     unpack_lanes(&u->out, u, t->first, t->rows, t->out, width, factor, false);
     place p = place_of(u, t->first);

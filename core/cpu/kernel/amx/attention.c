@@ -24,7 +24,7 @@
 #include "../attention_mask.h"
 #include "operands.h"
 
-enum { BLOCK = 64, LEAD = DEPTH };
+enum { BLOCK = 64, LEAD = DEPTH, WEIGHT_EXPONENT = 24 /* POWER */ };
 
 /* ---- packing -------------------------------------------------------------------------------- */
 
@@ -82,8 +82,8 @@ VEC_INLINE void make_scores(int vectors, const mosaic_attention_unit *u, float *
     }
 }
 
-/* to: parts of POWER times rows from..to - 1 of weights (keys, width), whole steps of DEPTH, of
- * which only keys 0..keys - 1 are not 0. */
+/* to: parts of rows from..to - 1 of weights (keys, width), whole steps of DEPTH, of which only keys
+ * 0..keys - 1 are not 0. */
 VEC_INLINE void pack_weights(int vectors, char *to, float *weights, int64_t from, int64_t end,
                              int64_t keys)
 {
@@ -93,10 +93,10 @@ VEC_INLINE void pack_weights(int vectors, char *to, float *weights, int64_t from
         vec_store(weights + i, vec_set(0));
     for (int w = 0; w < vectors; w++)
         for (int64_t j = from; j < end; j += DEPTH, to += PARTS * FACE)
-            split_weights(to, weights + j * width + w * SIDE, width, SIDE * width);
+            split_face(PARTS, to, weights + j * width + w * SIDE, width, SIDE * width);
 }
 
-/* out (d, width) <- factor out + V^T POWER weights */
+/* out (d, width) <- factor out + V^T weights */
 VEC_INLINE void add_values(int vectors, const mosaic_attention_unit *u, float *out,
                            const vec *factor, const char *v, int64_t key, float *weights,
                            int64_t keys, char *room)
@@ -117,7 +117,6 @@ VEC_INLINE void add_values(int vectors, const mosaic_attention_unit *u, float *o
     }
 }
 
-#define WEIGHT_POWER POWER
 #include "../attention_forward.h"
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
