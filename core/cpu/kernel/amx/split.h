@@ -65,6 +65,8 @@ typedef struct {
     int64_t i, p, row;     /* row: of the face's tiles */
     const float *at;       /* the first floats for that row */
     int64_t step, partner; /* from one row to the next; from the low halves of pairs to the high */
+    const float *soon;     /* row of what will be needed soon, and which of its floats are next */
+    int64_t next;
     float room[SIDE * STEP] __attribute__((aligned(LINE)));
 } splitter;
 
@@ -77,10 +79,8 @@ static void gather(float *to, int64_t wide, const operand *o, int64_t i, int64_t
     int64_t rows = along ? lines : terms, count = along ? terms : lines;
     int64_t step = along ? o->line : o->term;
     vec x[SIDE];
-    for (int64_t r = 0; r < SIDE; r++) {
-        __builtin_prefetch(from + o->ahead + r * step);
+    for (int64_t r = 0; r < SIDE; r++)
         x[r] = r < rows && count > 0 ? vec_read(from + r * step, count) : vec_set(0);
-    }
     if (along == o->across) transpose(x);
     for (int64_t r = 0; r < SIDE; r++) vec_store(to + r * wide, x[r]);
 }
@@ -123,7 +123,8 @@ static void open_face(splitter *s)
 static void split(splitter *s, operand from, char *to)
 {
     s->from = from, s->to = to;
-    s->i = s->p = s->row = 0;
+    s->i = s->p = s->row = s->next = 0;
+    s->soon = from.data + from.ahead;
 }
 
 static bool splits(const splitter *s) { return s->i < s->from.lines; }
@@ -133,12 +134,24 @@ static int64_t units_of(const splitter *s)
     return SIDE / UNIT * pieces(s->from.lines, SIDE) * pieces(s->from.depth, STEP);
 }
 
+/* Asks for as much as a unit takes, row by row as it lies in memory; in the order of faces, a line
+ * of one row after the other, a training step takes 1.03 to 1.05 times as long. */
+static void ask_ahead(splitter *s)
+{
+    bool along = s->from.term == 1;
+    int64_t width = along ? s->from.depth : s->from.lines;
+    for (int line = 0; line < 2 * UNIT; line++) {
+        __builtin_prefetch(s->soon + s->next);
+        s->next += SIDE;
+        if (s->next >= width) s->next = 0, s->soon += along ? s->from.line : s->from.term;
+    }
+}
+
 static void split_some(splitter *s)
 {
     if (s->row == 0) open_face(s);
+    ask_ahead(s);
     for (int r = 0; r < UNIT; r++, s->at += s->step, s->to += LINE) {
-        __builtin_prefetch(s->at + s->from.ahead);
-        __builtin_prefetch(s->at + s->from.ahead + s->partner);
         split_pairs(s->to, _mm512_loadu_ps(s->at), _mm512_loadu_ps(s->at + s->partner));
     }
     s->row += UNIT;
