@@ -7,7 +7,7 @@
 
 enum {
     CELLS = SIDE * SIDE, /* sums of a tile */
-    SOON = 2 * SIDE      /* so many rows of c further down are asked for */
+    SOON = 2 * SIDE      /* so many rows of c at a time, those further down are asked for */
 };
 
 /* Some of c, (rows,columns) from (i,j) on, and its sums, POWER twice too large: tiles, `wide` of
@@ -24,6 +24,8 @@ typedef struct {
     const float *sums, *start;
     float *c;
     int64_t i, j, rows, columns, start_row;
+    const float *soon; /* a row of c that is asked for meanwhile, `width` floats, from `next` on */
+    int64_t next, width;
 } target;
 
 static int64_t tiles_of(const block *b) { return pieces(b->rows, SIDE) * pieces(b->columns, SIDE); }
@@ -32,6 +34,16 @@ static void swap(int64_t *a, int64_t *b)
 {
     int64_t was = *a;
     *a = *b, *b = was;
+}
+
+/* The tile's share of the next SOON rows, row by row as they lie in memory; as they are written, a
+ * line of one row after the other, a training step takes about 1.01 times as long. */
+static void look_ahead(target *t, const mosaic_gemm *g)
+{
+    int64_t lines = pieces(g->n, SIDE), above = t->i % SOON;
+    int64_t line = (above / SIDE * lines + t->j / SIDE) * SIDE;
+    t->soon = (const float *)g->c + (t->i - above + SOON + line / lines) * g->c_row;
+    t->next = line % lines * SIDE, t->width = g->n;
 }
 
 static target target_of(const mosaic_gemm *g, const block *b)
@@ -47,6 +59,7 @@ static target target_of(const mosaic_gemm *g, const block *b)
     }
     int64_t at = t.i * g->c_row + t.j;
     t.c = (float *)g->c + at;
+    look_ahead(&t, g);
     if (g->bias) t.start = (const float *)g->bias + t.j;
     if (g->add) t.start = (const float *)g->add + at, t.start_row = g->c_row;
     return t;
@@ -73,10 +86,14 @@ static bool all_finite(const float *sums)
 VEC_INLINE void write_tile(const target *t, int64_t c_row, int64_t rows, int64_t columns)
 {
     const float *sums = t->sums, *start = t->start;
+    const float *soon = t->soon;
+    int64_t next = t->next;
     float *c = t->c;
     for (int64_t r = 0; r < rows; r++, sums += SIDE, start += t->start_row, c += c_row) {
         vec x = vec_fma(vec_load(sums), vec_set(1 / (POWER * POWER)), vec_read(start, columns));
-        __builtin_prefetch(c + SOON * c_row, 1);
+        __builtin_prefetch(soon + next, 1);
+        next += SIDE;
+        if (next >= t->width) next = 0, soon += c_row;
         vec_write(c, x, columns);
     }
 }
