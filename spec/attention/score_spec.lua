@@ -200,6 +200,14 @@ describe("functions in masks", function()
       mosaic.sdpa(q, k, v, { mask = { keep = keep } }):flat())
   end)
 
+  it("... and their tables outlive the scope in which they were used first", function()
+    local q, k, v = operands { 1, 1, 1, 9, 9, 3 }
+    local falls = { 0, 1, 2, 3, 4, 5, 6, 7, 8 }
+    local program = mosaic.program.score(function(s, _, _, _, j) return s - falls[j] end)
+    local function out() return mosaic.sdpa(q, k, v, { mask = { score = program } }):flat() end
+    assert.same(mosaic.scope(out), mosaic.scope(out))
+  end)
+
   it("run backward as they ran forward, whatever was changed between", function()
     local q, k, v = operands { 1, 1, 1, 9, 9, 3 }
     q:requires_grad_()

@@ -165,6 +165,33 @@ describe("a scope", function()
     assert.same({ 2, 2 }, out:flat()) -- the mean of 1, 2, 3
   end)
 
+  it("leaves what an optimizer or a model has that was made or changed there", function()
+    local steps = {}
+    for _, in_scope in ipairs { false, true } do
+      local run = in_scope and mosaic.scope or function(body) body() end
+      local layer, optimizer = mosaic.nn.Linear { in_features = 3, out_features = 2 }, nil
+      mosaic.no_grad(function() for _, p in ipairs(layer:parameters()) do p:fill_(0.5) end end)
+      local function step()
+        layer(mosaic.ones { 4, 3, dtype = "f64" }):square():sum():backward()
+        optimizer:step()
+        optimizer:zero_grad()
+      end
+      run(function()
+        layer:to "f64"
+        optimizer = mosaic.optim.ScheduleFreeAdamW { params = layer:parameters(), lr = 0.1 }
+      end)
+      step()
+      run(function()
+        local state = {}
+        for name, t in pairs(optimizer:state_dict()) do state[name] = t:clone() end
+        optimizer:load_state_dict(state)
+      end)
+      step()
+      steps[#steps + 1] = layer.weight:flat()
+    end
+    assert.same(steps[1], steps[2])
+  end)
+
   it("does not hold what the collector finds", function()
     local before
     mosaic.scope(function()

@@ -2,6 +2,7 @@
 local autograd = require "mosaic.autograd"
 local check = require "mosaic.check"
 local devices = require "mosaic.device"
+local scope = require "mosaic.tensor.scope"
 local Tensor = require "mosaic.tensor"
 
 local State = {} -- the methods that Module gets
@@ -126,7 +127,7 @@ function State:to(what)
   for _, entry in ipairs(distinct(state_entries(self), Tensor.is)) do
     local t = entry.tensor
     local dtype = t.dtype:match "f" and options.dtype or nil
-    t.c, t.grad = t:detach():to { dtype = dtype, device = options.device }.c, nil
+    t.c, t.grad = scope.keep(t:detach():to { dtype = dtype, device = options.device }).c, nil
     if t.requires_grad then t:requires_grad_() end
   end
   return self

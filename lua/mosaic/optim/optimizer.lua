@@ -119,7 +119,7 @@ function Optimizer:load_state_dict(state)
     if name ~= "steps" and name ~= "lr" then
       check_slot(self, name, t)
       local p = self.params[tonumber(name:match "%d+$")]
-      own[name] = t:convert(p.dtype, p.device)
+      own[name] = scope.keep(t:convert(p.dtype, p.device))
     end
   end
   self.steps, self.lr, self.state = state.steps:item(), state.lr:item(), own

@@ -27,7 +27,7 @@ function ScheduleFreeAdamW:init(options)
   self.eps = self:number(options, "eps", 1e-8)
   self.weight_decay = self:number(options, "weight_decay", 0)
   self.largest_lr, self.weight_sum = 0, 0
-  for i, p in ipairs(self.params) do self.state["z." .. i] = p:detach():clone() end
+  for i, p in ipairs(self.params) do self.state["z." .. i] = scope.keep(p:detach():clone()) end
 end
 
 --- What belongs to y is refused while the parameters hold x.

@@ -8,6 +8,7 @@ local check = require "mosaic.check"
 local class = require "mosaic.class"
 local hash = require "mosaic.hash"
 local schedule = require "mosaic.program.schedule"
+local scope = require "mosaic.tensor.scope"
 
 local Program = class("Program")
 
@@ -74,7 +75,7 @@ function Program:on(device)
   if not copy then
     copy = { c = ffi.new("mosaic_program", self.c), tables = {} }
     for i, known in ipairs(self.graph.tables) do
-      copy.tables[i] = { values = known.values:to { device = device } }
+      copy.tables[i] = { values = scope.keep(known.values:to { device = device }) }
     end
     copy.list = fill_tables(copy.tables)
     copy.c.tables = copy.list
@@ -124,19 +125,6 @@ function Program:describe()
   return self.text
 end
 
---- The C struct for the CPU: with copies of the tables that are on another device.
-local function struct_for_cpu(self)
-  if not self.cpu then
-    self.cpu, self.cpu_tables = ffi.new("mosaic_program", self.c), {}
-    for i, known in ipairs(self.graph.tables) do
-      self.cpu_tables[i] = { values = known.values:to { device = "cpu" } }
-    end
-    self.cpu_list = fill_tables(self.cpu_tables)
-    self.cpu.tables = self.cpu_list
-  end
-  return self.cpu
-end
-
 local function interval(name, value)
   local low, high = value, value
   if value == nil then low, high = 1, FAR end
@@ -154,7 +142,7 @@ function Program:range(box)
   check.options("program:range", box, { "b", "h", "i", "j" })
   local low, high, out = ffi.new "double[4]", ffi.new "double[4]", ffi.new "mosaic_program_extent[1]"
   for at, name in ipairs { "b", "h", "i", "j" } do low[at - 1], high[at - 1] = interval(name, box[name]) end
-  check.call("mosaic_program_range", out, struct_for_cpu(self), low, high)
+  check.call("mosaic_program_range", out, self.c, low, high)
   return out[0] == C.MOSAIC_PROGRAM_NONE and "none" or out[0] == C.MOSAIC_PROGRAM_ALL and "all" or "some"
 end
 
