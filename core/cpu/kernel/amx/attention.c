@@ -68,8 +68,8 @@ VEC_INLINE void make_scores(int vectors, const mosaic_attention_unit *u, float *
 {
     const int parts = parts_of(u);
     const int64_t width = vectors * SIDE, steps = channels_of(u) / DEPTH, lead = key % DEPTH;
-    const int64_t next = steps * parts * FACE;
-    operand a = {k + (key - lead) / SIDE * next, next}, b = {q, next};
+    const int64_t next = steps * parts * TILE_BYTES;
+    faces a = {k + (key - lead) / SIDE * next, next}, b = {q, next};
     for (int64_t j = -lead; j < keys; j += DEPTH, a.at += 2 * next)
         multiply_parts(vectors, parts, parts, scores + j * width, width, false, a, b, steps);
     for (int64_t j = 0; j < keys; j++) {
@@ -92,7 +92,7 @@ VEC_INLINE void pack_weights(int vectors, char *to, float *weights, int64_t from
     for (int64_t i = keys * width; i < end * width; i += VEC_LANES)
         vec_store(weights + i, vec_set(0));
     for (int w = 0; w < vectors; w++)
-        for (int64_t j = from; j < end; j += DEPTH, to += PARTS * FACE)
+        for (int64_t j = from; j < end; j += DEPTH, to += PARTS * TILE_BYTES)
             split_face(PARTS, to, weights + j * width + w * SIDE, width, SIDE * width);
 }
 
@@ -106,8 +106,8 @@ VEC_INLINE void add_values(int vectors, const mosaic_attention_unit *u, float *o
     const int64_t steps = (lead + keys + DEPTH - 1) / DEPTH;
     float *total = (float *)(void *)(room + faces_bytes(PARTS, BLOCK, TILE));
     pack_weights(vectors, room, weights, -lead, steps * DEPTH - lead, keys);
-    operand a = {v + (key - lead) / DEPTH * parts * FACE, BLOCK / DEPTH * parts * FACE};
-    operand b = {room, steps * PARTS * FACE};
+    faces a = {v + (key - lead) / DEPTH * parts * TILE_BYTES, BLOCK / DEPTH * parts * TILE_BYTES};
+    faces b = {room, steps * PARTS * TILE_BYTES};
     for (int64_t c = 0; c < u->d; c += DEPTH, a.at += 2 * a.next) {
         multiply_parts(vectors, parts, PARTS, total, width, false, a, b, steps);
         const float *sum = total;

@@ -63,7 +63,8 @@ static void pack_chunk(const packed_keys *to, int64_t height, const mosaic_atten
     pack_left_rows(to->k, u, &u->k, from, keys);
     pack_left_rows(to->v, u, &u->v, from, keys);
     char *at = to->k_channels;
-    for (int64_t j = 0; j < keys; j += ROOM_KEYS, at += ROOM_KEYS / DEPTH * parts_of(u) * FACE)
+    for (int64_t j = 0; j < keys;
+         j += ROOM_KEYS, at += ROOM_KEYS / DEPTH * parts_of(u) * TILE_BYTES)
         pack_left_columns(at, height, u, &u->k, from + j, min_i64(keys - j, ROOM_KEYS),
                           queries->room);
 }
@@ -77,7 +78,7 @@ static void pack_right_rows(int parts, char *to, const mosaic_attention_unit *u,
     pack_rows(room, channels, u, m, first, rows);
     scale_vectors(room, rows * channels / VEC_LANES, vec_set(factor));
     memset(room + rows * channels, 0, (size_t)((TILE - rows) * channels * 4));
-    for (int64_t c = 0; c < channels; c += SIDE, to += parts * FACE)
+    for (int64_t c = 0; c < channels; c += SIDE, to += parts * TILE_BYTES)
         split_face(parts, to, room + c, channels, SIDE * channels);
 }
 
@@ -100,10 +101,11 @@ VEC_INLINE void make_products(int vectors, const mosaic_attention_unit *u, float
                               const packed_queries *q, const float *mask, fetcher *fetch)
 {
     const int parts = parts_of(u);
-    const int64_t steps = channels_of(u) / DEPTH, lead = key % DEPTH, next = steps * parts * FACE;
+    const int64_t steps = channels_of(u) / DEPTH, lead = key % DEPTH,
+                  next = steps * parts * TILE_BYTES;
     const int64_t at = (key - lead) / SIDE * next;
-    operand left_k = {k->k + at, next}, left_v = {k->v + at, next};
-    operand right_q = {q->q, next}, right_dout = {q->dout, steps * PARTS * FACE};
+    faces left_k = {k->k + at, next}, left_v = {k->v + at, next};
+    faces right_q = {q->q, next}, right_dout = {q->dout, steps * PARTS * TILE_BYTES};
     for (int64_t j = -lead; j < keys; j += DEPTH) {
         multiply_parts(vectors, parts, parts, weights + j * TILE, TILE, false, left_k, right_q,
                        steps);
@@ -123,12 +125,12 @@ VEC_INLINE void add_dq(int vectors, const mosaic_attention_unit *u, float *dq, c
 {
     const int parts = parts_of(u);
     const int64_t lead = key % DEPTH, steps = (lead + keys + DEPTH - 1) / DEPTH;
-    const int64_t next = p->keys / DEPTH * parts * FACE;
+    const int64_t next = p->keys / DEPTH * parts * TILE_BYTES;
     char *to = (char *)q->room;
-    operand left = {p->k_channels + (key - lead) / DEPTH * parts * FACE, next};
-    operand right = {to, steps * PARTS * FACE};
+    faces left = {p->k_channels + (key - lead) / DEPTH * parts * TILE_BYTES, next};
+    faces right = {to, steps * PARTS * TILE_BYTES};
     for (int i = 0; i < vectors; i++)
-        for (int64_t j = 0; j < steps; j++, to += PARTS * FACE)
+        for (int64_t j = 0; j < steps; j++, to += PARTS * TILE_BYTES)
             split_face(PARTS, to, slant + (j * DEPTH - lead) * TILE + i * SIDE, TILE, SIDE * TILE);
     for (int64_t c = 0; c < u->d; c += DEPTH, left.at += 2 * next, dq += DEPTH * TILE)
         multiply_parts(vectors, parts, PARTS, dq, TILE, true, left, right, steps);
@@ -141,11 +143,12 @@ VEC_INLINE void add_to_keys(bool weights, int parts, float *to, int64_t columns,
 {
     for (int64_t i = 0; i < 2 * steps; i++)
         if (weights)
-            split_weights(room + i * PARTS * FACE, a + i * SIDE * TILE, TILE, SIDE);
+            split_weights(room + i * PARTS * TILE_BYTES, a + i * SIDE * TILE, TILE, SIDE);
         else
-            split_face(PARTS, room + i * PARTS * FACE, a + i * SIDE * TILE, TILE, SIDE);
+            split_face(PARTS, room + i * PARTS * TILE_BYTES, a + i * SIDE * TILE, TILE, SIDE);
     for (int64_t j = 0; j < steps; j++, to += DEPTH * columns) {
-        operand left = {room + 2 * j * PARTS * FACE, PARTS * FACE}, right = {rows, parts * FACE};
+        faces left = {room + 2 * j * PARTS * TILE_BYTES, PARTS * TILE_BYTES},
+              right = {rows, parts * TILE_BYTES};
         for (int64_t c = 0; c < columns; c += DEPTH, right.at += 2 * right.next)
             multiply_parts(2, PARTS, parts, to + c, columns, true, left, right, 1);
         for (int i = 0; i < DEPTH / FETCH_KEYS; i++) fetch_some(fetch);

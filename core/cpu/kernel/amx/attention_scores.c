@@ -41,11 +41,11 @@ VEC_INLINE void make_scores(int vectors, const mosaic_attention_unit *u, float *
                             const char *k, int64_t key, int64_t j, const char *q, const float *mask)
 {
     const int parts = parts_of(u);
-    const int64_t steps = channels_of(u) / DEPTH, next = steps * parts * FACE;
+    const int64_t steps = channels_of(u) / DEPTH, next = steps * parts * TILE_BYTES;
     const int64_t lead = (key + j) % DEPTH, at = (key + j - lead) / SIDE * next;
     for (int i = 0; i < vectors && (j == 0 || lead == 0); i++)
         multiply_parts(1, parts, parts, weights + (j - lead) * TILE + i * SIDE, TILE, false,
-                       (operand){k + at, next}, (operand){q + i * next, next}, steps);
+                       (faces){k + at, next}, (faces){q + i * next, next}, steps);
     for (int64_t i = j * TILE; mask && i < (j + STEP) * TILE; i += VEC_LANES)
         vec_store(weights + i, vec_load(weights + i) + vec_load(mask + i));
 }

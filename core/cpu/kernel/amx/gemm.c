@@ -7,7 +7,7 @@
  *
  *     for a block of rows of a:
  *         for columns of b, GROUP tiles of c at a time:
- *             tiles += products of parts, STEP by STEP
+ *             tiles += products of parts, DEPTH by DEPTH
  *             sums to memory; later: + start, to c
  *
  * b is split once for all rows, as a layer's weight, or, for the long sums of a^T b, as it comes.
@@ -35,7 +35,7 @@
 #include "multiply.h"
 
 /* How many rows, columns and terms at a time: where b is packed, and where it is not. */
-enum { PACKED_ROWS = GROUP * SIDE, PACKED_DEPTH = 512, ROWS = 512, COLUMNS = 384, DEPTH = 128 };
+enum { PACKED_ROWS = GROUP * SIDE, PACKED_TERMS = 512, ROWS = 512, COLUMNS = 384, TERMS = 128 };
 
 /* ---- groups of tiles ------------------------------------------------------------------------ */
 
@@ -135,11 +135,11 @@ static void begin_split(const job *x, place at, int turn, chores *w)
 static factors factors_at(const job *x, place at, int turn)
 {
     const mosaic_gemm *g = x->g;
-    int64_t steps = pieces(smaller(x->depth, g->k - at.p), STEP);
+    int64_t steps = pieces(smaller(x->depth, g->k - at.p), DEPTH);
     factors f = {x->a[turn], x->b[turn], steps * FACE, steps * FACE, steps, at.p == 0};
     if (!g->packed) return f;
-    f.b_step = pieces(g->k, STEP) * FACE;
-    f.b = (const char *)g->packed + at.j / SIDE * f.b_step + at.p / STEP * FACE;
+    f.b_step = pieces(g->k, DEPTH) * FACE;
+    f.b = (const char *)g->packed + at.j / SIDE * f.b_step + at.p / DEPTH * FACE;
     return f;
 }
 
@@ -183,8 +183,8 @@ static bool turns(mosaic_gemm *turned, const mosaic_gemm *g)
  * full ones, and splitting a as much as three columns of them. */
 static bool suits_tiles(const mosaic_gemm *g)
 {
-    int64_t across = pieces(g->n, SIDE), steps = pieces(g->k, STEP);
-    if (g->k < 2 * STEP) return false;
+    int64_t across = pieces(g->n, SIDE), steps = pieces(g->k, DEPTH);
+    if (g->k < 2 * DEPTH) return false;
     if (g->a_column != 1) return across >= 6;
     return across * g->k > 17 * (across + 3) * steps;
 }
@@ -208,7 +208,7 @@ static bool multiply_tiled(const mosaic_gemm *result)
     x.rows = smaller(g->packed ? PACKED_ROWS : ROWS, pieces(g->m, SIDE) * SIDE);
     x.columns = pieces(g->n, SIDE) * SIDE;
     if (!g->packed) x.columns = smaller(COLUMNS, x.columns);
-    x.depth = smaller(g->packed ? PACKED_DEPTH : DEPTH, pieces(g->k, STEP) * STEP);
+    x.depth = smaller(g->packed ? PACKED_TERMS : TERMS, pieces(g->k, DEPTH) * DEPTH);
     int64_t number = 2 * PARTS, a = x.rows * x.depth * number;
     int64_t b = g->packed ? 0 : x.columns * x.depth * number;
     int64_t sums = x.depth >= g->k ? 2 * GROUP * GROUP * CELLS : x.rows * x.columns;
@@ -230,7 +230,7 @@ static bool multiply_tiled(const mosaic_gemm *result)
 static int64_t packed_size(const mosaic_gemm *g)
 {
     if (!suits_tiles(g)) return mosaic_cpu_gemm_avx512.packed_size(g);
-    return pieces(g->n, SIDE) * pieces(g->k, STEP) * FACE / (int64_t)sizeof(float);
+    return pieces(g->n, SIDE) * pieces(g->k, DEPTH) * FACE / (int64_t)sizeof(float);
 }
 
 static void pack(const mosaic_gemm *g, float *packed, int64_t from, int64_t to)
@@ -240,7 +240,7 @@ static void pack(const mosaic_gemm *g, float *packed, int64_t from, int64_t to)
         mosaic_cpu_gemm_avx512.pack(g, packed, from, to);
         return;
     }
-    char *at = (char *)packed + from / SIDE * pieces(g->k, STEP) * FACE;
+    char *at = (char *)packed + from / SIDE * pieces(g->k, DEPTH) * FACE;
     split(&s, b_from(g, 0, g->k, from, to - from), at);
     while (splits(&s)) split_some(&s);
 }

@@ -46,20 +46,17 @@ static void work(chores *w)
 
 #define LOAD_A(part)                                                                               \
     do {                                                                                           \
-        _tile_loadd(4, a + (part)*TILE, LINE);                                                     \
-        if (down > 1) _tile_loadd(5, a + a_step + (part)*TILE, LINE);                              \
+        _tile_loadd(4, a + (part)*TILE_BYTES, LINE);                                               \
+        if (down > 1) _tile_loadd(5, a + a_step + (part)*TILE_BYTES, LINE);                        \
     } while (0)
 #define LOAD_B(part)                                                                               \
     do {                                                                                           \
-        _tile_stream_loadd(6, b + (part)*TILE, LINE);                                              \
-        if (across > 1) _tile_stream_loadd(7, b + b_step + (part)*TILE, LINE);                     \
+        _tile_stream_loadd(6, b + (part)*TILE_BYTES, LINE);                                        \
+        if (across > 1) _tile_stream_loadd(7, b + b_step + (part)*TILE_BYTES, LINE);               \
     } while (0)
 #define MULTIPLY                                                                                   \
     do {                                                                                           \
-        _tile_dpbf16ps(0, 4, 6);                                                                   \
-        if (across > 1) _tile_dpbf16ps(1, 4, 7);                                                   \
-        if (down > 1) _tile_dpbf16ps(2, 5, 6);                                                     \
-        if (down > 1 && across > 1) _tile_dpbf16ps(3, 5, 7);                                       \
+        MULTIPLY_TILES(down, across);                                                              \
         work(w);                                                                                   \
     } while (0)
 enum { CALLS = 6 /* of MULTIPLY in a step */ };

@@ -7,11 +7,6 @@
 #include "../attention_pack.h"
 #include "parts.h"
 
-enum {
-    DEPTH = 2 * SIDE, /* products that one instruction adds up */
-    FACE = TILE_BYTES /* of one part */
-};
-
 /* What tiles read exactly, as no part is subnormal, and multiply without overflow: 0, and 2^-100 <=
  * |x| < 2^60. Weights, ds and dout, which may be smaller, are multiplied by POWER before. */
 VEC_INLINE __mmask16 unsound(vec x)
@@ -63,12 +58,12 @@ static inline void pack_left_rows(char *to, const mosaic_attention_unit *u, cons
                                   int64_t first, int64_t keys)
 {
     const int parts = parts_of(u);
-    const int64_t size = channels_of(u) / DEPTH * parts * FACE;
+    const int64_t size = channels_of(u) / DEPTH * parts * TILE_BYTES;
     float buffer[BUFFER];
     for (int64_t j = 0; j < round_up(keys, DEPTH); j++) {
         const float *x = j < keys ? floats_at(m, 0, first + j, 0, u->d, buffer) : nothing;
         char *at = to + j / SIDE * size + j % SIDE * LINE;
-        for (int64_t c = 0; c < u->d; c += DEPTH, at += parts * FACE) {
+        for (int64_t c = 0; c < u->d; c += DEPTH, at += parts * TILE_BYTES) {
             vec a = read_up_to(x + c, u->d - c), b = read_up_to(x + c + SIDE, u->d - c - SIDE);
             if (parts == 1)
                 split_pair(1, at, a, b);
@@ -93,9 +88,10 @@ static inline void pack_left_columns(char *to, int64_t height, const mosaic_atte
         columns_from_lanes(room + j, whole, x, u->d, vec_set(1));
     }
     memset(room + u->d * whole, 0, (size_t)((channels - u->d) * whole * 4));
-    for (int64_t c = 0; c < channels; c += SIDE, to += height / DEPTH * parts * FACE)
+    for (int64_t c = 0; c < channels; c += SIDE, to += height / DEPTH * parts * TILE_BYTES)
         for (int64_t j = 0; j < whole; j += DEPTH)
-            split_face(parts, to + j / DEPTH * parts * FACE, room + c * whole + j, whole, SIDE);
+            split_face(parts, to + j / DEPTH * parts * TILE_BYTES, room + c * whole + j, whole,
+                       SIDE);
 }
 
 /* Right: to (width/SIDE, channels/DEPTH) <- factor * queries first.. room: (channels, width) */
@@ -107,7 +103,7 @@ static inline void pack_right_lanes(int parts, char *to, int64_t width,
     pack_lanes(room, width, u, m, first, rows, factor);
     memset(room + u->d * width, 0, (size_t)((channels - u->d) * width * 4));
     for (int64_t i = 0; i < width; i += SIDE)
-        for (int64_t c = 0; c < channels; c += DEPTH, to += parts * FACE)
+        for (int64_t c = 0; c < channels; c += DEPTH, to += parts * TILE_BYTES)
             split_face(parts, to, room + c * width + i, width, SIDE * width);
 }
 
@@ -172,54 +168,47 @@ static inline void poll_messages(void)
 typedef struct {
     const char *at;
     int64_t next;
-} operand;
+} faces;
 
 #define LOAD_LEFT(part)                                                                            \
     do {                                                                                           \
-        _tile_loadd(4, x + (part)*FACE, LINE);                                                     \
-        _tile_loadd(5, x + a.next + (part)*FACE, LINE);                                            \
+        _tile_loadd(4, x + (part)*TILE_BYTES, LINE);                                               \
+        _tile_loadd(5, x + a.next + (part)*TILE_BYTES, LINE);                                      \
     } while (0)
 #define LOAD_RIGHT(part)                                                                           \
     do {                                                                                           \
-        _tile_loadd(6, y + (part)*FACE, LINE);                                                     \
-        if (vectors > 1) _tile_loadd(7, y + b.next + (part)*FACE, LINE);                           \
-    } while (0)
-#define MULTIPLY                                                                                   \
-    do {                                                                                           \
-        _tile_dpbf16ps(0, 4, 6);                                                                   \
-        if (vectors > 1) _tile_dpbf16ps(1, 4, 7);                                                  \
-        _tile_dpbf16ps(2, 5, 6);                                                                   \
-        if (vectors > 1) _tile_dpbf16ps(3, 5, 7);                                                  \
+        _tile_loadd(6, y + (part)*TILE_BYTES, LINE);                                               \
+        if (vectors > 1) _tile_loadd(7, y + b.next + (part)*TILE_BYTES, LINE);                     \
     } while (0)
 
 /* Tiles 0..3 += the products of parts but the largest. */
-VEC_INLINE void multiply_small(int vectors, int a_parts, int b_parts, operand a, operand b,
+VEC_INLINE void multiply_small(int vectors, int a_parts, int b_parts, faces a, faces b,
                                int64_t steps)
 {
     const char *x = a.at, *y = b.at;
-    for (int64_t t = 0; t < steps; t++, x += a_parts * FACE, y += b_parts * FACE) {
+    for (int64_t t = 0; t < steps; t++, x += a_parts * TILE_BYTES, y += b_parts * TILE_BYTES) {
         if (a_parts == 1) LOAD_LEFT(0);
         if (a_parts == 3) LOAD_LEFT(2);
         if (b_parts == 1) LOAD_RIGHT(0);
         if (b_parts == 3) LOAD_RIGHT(a_parts == 3 ? 0 : 2);
-        MULTIPLY;
+        MULTIPLY_TILES(2, vectors);
         if (a_parts == 3) LOAD_LEFT(1);
         if (a_parts == 1) LOAD_RIGHT(1);
-        MULTIPLY;
+        MULTIPLY_TILES(2, vectors);
         if (a_parts == 1 || b_parts == 1) continue;
         LOAD_RIGHT(1);
-        MULTIPLY;
+        MULTIPLY_TILES(2, vectors);
         LOAD_LEFT(0);
-        MULTIPLY;
+        MULTIPLY_TILES(2, vectors);
         LOAD_RIGHT(2);
-        MULTIPLY;
+        MULTIPLY_TILES(2, vectors);
     }
 }
 
 /* to (2 SIDE, vectors SIDE), `row` floats apart, = or += a b. Small products first, so that only
  * the largest are rounded at the sum's full size. */
 VEC_INLINE void multiply_faces(int vectors, int a_parts, int b_parts, float *to, int64_t row,
-                               bool adds, operand a, operand b, int64_t steps)
+                               bool adds, faces a, faces b, int64_t steps)
 {
     const char *x = a.at, *y = b.at;
     float *down = to + SIDE * row;
@@ -235,10 +224,10 @@ VEC_INLINE void multiply_faces(int vectors, int a_parts, int b_parts, float *to,
         if (vectors > 1) _tile_loadd(3, down + SIDE, row * 4);
     }
     if (a_parts > 1 || b_parts > 1) multiply_small(vectors, a_parts, b_parts, a, b, steps);
-    for (int64_t t = 0; t < steps; t++, x += a_parts * FACE, y += b_parts * FACE) {
+    for (int64_t t = 0; t < steps; t++, x += a_parts * TILE_BYTES, y += b_parts * TILE_BYTES) {
         LOAD_LEFT(0);
         LOAD_RIGHT(0);
-        MULTIPLY;
+        MULTIPLY_TILES(2, vectors);
     }
     _tile_stored(0, to, row * 4);
     if (vectors > 1) _tile_stored(1, to + SIDE, row * 4);
@@ -249,7 +238,7 @@ VEC_INLINE void multiply_faces(int vectors, int a_parts, int b_parts, float *to,
 
 /* The same where an operand has parts_of(u) parts: a, b or both. */
 VEC_INLINE void multiply_parts(int vectors, int a_parts, int b_parts, float *to, int64_t row,
-                               bool adds, operand a, operand b, int64_t steps)
+                               bool adds, faces a, faces b, int64_t steps)
 {
     if (a_parts == 1 && b_parts == 1)
         multiply_faces(vectors, 1, 1, to, row, adds, a, b, steps);

@@ -10,6 +10,7 @@
 
 enum {
     SIDE = 16,         /* rows of a tile; its columns in words */
+    DEPTH = 2 * SIDE,  /* terms of a sum that one instruction adds up */
     TILE_BYTES = 1024, /* of all its rows */
     LINE = 64,         /* of one */
     PARTS = 3          /* of a number */
@@ -17,6 +18,15 @@ enum {
 
 /* No part of an f32 number times that is subnormal, which tiles take as 0. */
 #define POWER 0x1p24f
+
+/* Tiles 0..3 (down,across) += tiles 4, 5 times tiles 6, 7. */
+#define MULTIPLY_TILES(down, across)                                                               \
+    do {                                                                                           \
+        _tile_dpbf16ps(0, 4, 6);                                                                   \
+        if ((across) > 1) _tile_dpbf16ps(1, 4, 7);                                                 \
+        if ((down) > 1) _tile_dpbf16ps(2, 5, 6);                                                   \
+        if ((down) > 1 && (across) > 1) _tile_dpbf16ps(3, 5, 7);                                   \
+    } while (0)
 
 /* Compilers do not know what tile loads and stores touch. */
 #define SEE_MEMORY __asm__ volatile("" ::: "memory")

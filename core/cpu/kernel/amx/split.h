@@ -1,6 +1,6 @@
 /* split.h - operands of products as tiles of bf16 parts.
  *
- * Parts of STEP numbers of SIDE rows of a, or of SIDE columns of b, are a face: PARTS tiles.
+ * Parts of DEPTH numbers of SIDE rows of a, or of SIDE columns of b, are a face: PARTS tiles.
  *
  * Numbers are multiplied by POWER before, so that no part of any of them is subnormal, which tiles
  * take as 0. */
@@ -9,10 +9,8 @@
 #include "parts.h"
 
 enum {
-    STEP = 2 * SIDE, /* terms of a sum that one instruction adds up */
-    TILE = TILE_BYTES,
-    FACE = PARTS * TILE, /* bytes */
-    UNIT = 2,            /* rows of a face's tiles that are split at a time */
+    FACE = PARTS * TILE_BYTES, /* bytes */
+    UNIT = 2,                  /* rows of a face's tiles that are split at a time */
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -58,7 +56,7 @@ typedef struct {
     double *sums;  /* of lines, which are adjacent; room for SIDE of them at a time; NULL: none */
 } operand;
 
-/* An operand becoming faces (lines/SIDE, depth/STEP), of which i and p are next. */
+/* An operand becoming faces (lines/SIDE, depth/DEPTH), of which i and p are next. */
 typedef struct {
     operand from;
     char *to;
@@ -67,7 +65,7 @@ typedef struct {
     int64_t step, partner; /* from one row to the next; from the low halves of pairs to the high */
     const float *soon;     /* row of what will be needed soon, and which of its floats are next */
     int64_t next;
-    float room[SIDE * STEP] __attribute__((aligned(LINE)));
+    float room[SIDE * DEPTH] __attribute__((aligned(LINE)));
 } splitter;
 
 /* to (SIDE,SIDE), `wide` floats a row <- lines from i, terms from p on; 0 beyond the operand. */
@@ -85,10 +83,10 @@ static void gather(float *to, int64_t wide, const operand *o, int64_t i, int64_t
     for (int64_t r = 0; r < SIDE; r++) vec_store(to + r * wide, x[r]);
 }
 
-/* Adds STEP terms from p on of SIDE lines from i on to their sums. */
+/* Adds DEPTH terms from p on of SIDE lines from i on to their sums. */
 static void add_lines(const operand *o, int64_t i, int64_t p)
 {
-    int64_t lines = smaller(SIDE, o->lines - i), terms = smaller(STEP, o->depth - p);
+    int64_t lines = smaller(SIDE, o->lines - i), terms = smaller(DEPTH, o->depth - p);
     const float *from = o->data + i + p * o->term;
     vec even = vec_set(0), odd = vec_set(0);
     for (int64_t r = 1; r < terms; r += 2, from += 2 * o->term)
@@ -105,7 +103,7 @@ static void add_lines(const operand *o, int64_t i, int64_t p)
 static void open_face(splitter *s)
 {
     const operand *o = &s->from;
-    bool whole = s->i + SIDE <= o->lines && s->p + STEP <= o->depth;
+    bool whole = s->i + SIDE <= o->lines && s->p + DEPTH <= o->depth;
     if (o->sums) add_lines(o, s->i, s->p);
     if (whole && (o->across ? o->line : o->term) == 1) {
         s->at = o->data + s->i * o->line + s->p * o->term;
@@ -114,7 +112,7 @@ static void open_face(splitter *s)
         return;
     }
     s->at = s->room;
-    s->step = o->across ? SIDE : STEP;
+    s->step = o->across ? SIDE : DEPTH;
     s->partner = o->across ? SIDE * SIDE : SIDE;
     gather(s->room, s->step, o, s->i, s->p);
     gather(s->room + s->partner, s->step, o, s->i, s->p + SIDE);
@@ -131,7 +129,7 @@ static bool splits(const splitter *s) { return s->i < s->from.lines; }
 
 static int64_t units_of(const splitter *s)
 {
-    return SIDE / UNIT * pieces(s->from.lines, SIDE) * pieces(s->from.depth, STEP);
+    return SIDE / UNIT * pieces(s->from.lines, SIDE) * pieces(s->from.depth, DEPTH);
 }
 
 /* Asks for as much as a unit takes, row by row as it lies in memory; in the order of faces, a line
@@ -156,7 +154,7 @@ static void split_some(splitter *s)
     }
     s->row += UNIT;
     if (s->row < SIDE) return;
-    s->row = 0, s->to += FACE - TILE, s->p += STEP;
+    s->row = 0, s->to += FACE - TILE_BYTES, s->p += DEPTH;
     if (s->p >= s->from.depth) s->p = 0, s->i += SIDE;
 }
 
