@@ -187,4 +187,19 @@ describe("attention on several threads", function()
       end
     end
   end)
+
+  it("gives nothing to keys that lie on both sides of all windows, none in them", function()
+    local q_positions, k_positions = {}, {}
+    for i = 1, 40 do q_positions[i] = 500 end
+    for j = 1, 192 do k_positions[j] = j > 64 and j % 2 == 0 and 1000 + j or j end
+    local q, k, v = operands({ 1, 1, 1, 40, 192, 16 }, "f32")
+    for _, keep in ipairs { false, mosaic.ones { 40, 192, dtype = "u8" } } do
+      local mask = { window = 0, keep = keep or nil }
+      local options = { mask = mask, q_positions = q_positions, k_positions = k_positions }
+      for name, t in pairs(support.run(q, k, v, options, values(q.shape, 7, "f32"))) do
+        local nothing = name == "lse" and -math.huge or 0
+        for _, x in ipairs(t:flat()) do assert.equal(nothing, x, name) end
+      end
+    end
+  end)
 end)

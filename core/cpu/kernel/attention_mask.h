@@ -127,7 +127,7 @@ static inline span visible(const mosaic_attention_unit *u, const limits *l, cons
     if (!any_seen(u, l, e)) return (span){from, from, false, false};
     if (all_seen(u, l, e)) return s;
     for (int64_t piece = 64; piece > 0; piece /= 8) {
-        while (s.to - piece >= from && !keys_seen(u, l, s.to - piece, s.to)) s.to -= piece;
+        while (s.to - piece >= s.from && !keys_seen(u, l, s.to - piece, s.to)) s.to -= piece;
         while (s.from + piece <= s.to && !keys_seen(u, l, s.from, s.from + piece)) s.from += piece;
     }
     s.from = from + (s.from - from) / STEP * STEP;
