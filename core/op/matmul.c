@@ -160,9 +160,11 @@ mosaic_status mosaic_linear(mosaic_tensor *out, const mosaic_tensor *x, const mo
     return multiply(&result, &rows, &columns, bias);
 }
 
-/* dx has the sizes of g, with those of the weight's rows for the last. */
+/* dx has the sizes of g, with those of the weight's rows for the last, and so has `other`, which is
+ * `what`; NULL: there is none. */
 static mosaic_status check_linear_backward(const char *op, const mosaic_tensor *g,
-                                           const mosaic_tensor *weight, const mosaic_tensor *sum)
+                                           const mosaic_tensor *weight, const char *what,
+                                           const mosaic_tensor *other)
 {
     int last = g->ndim - 1;
     MOSAIC_TRY(check_pair(op, g, weight));
@@ -170,12 +172,12 @@ static mosaic_status check_linear_backward(const char *op, const mosaic_tensor *
                    "%s: the weight must be [%lld,in] for the gradient %s, got %s", op,
                    (long long)g->size[last], mosaic_tensor_describe(g),
                    mosaic_tensor_describe(weight));
-    if (!sum) return MOSAIC_OK;
-    MOSAIC_TRY(check_pair(op, g, sum));
-    bool fits = sum->ndim == g->ndim && sum->size[last] == weight->size[1];
-    for (int i = 0; fits && i < last; i++) fits = sum->size[i] == g->size[i];
-    MOSAIC_REQUIRE(fits, "%s: what is added, %s, is not as the product of %s and %s", op,
-                   mosaic_tensor_describe(sum), mosaic_tensor_describe(g),
+    if (!other) return MOSAIC_OK;
+    MOSAIC_TRY(check_pair(op, g, other));
+    bool fits = other->ndim == g->ndim && other->size[last] == weight->size[1];
+    for (int i = 0; fits && i < last; i++) fits = other->size[i] == g->size[i];
+    MOSAIC_REQUIRE(fits, "%s: %s, %s, is not as the product of %s and %s", op, what,
+                   mosaic_tensor_describe(other), mosaic_tensor_describe(g),
                    mosaic_tensor_describe(weight));
     return MOSAIC_OK;
 }
@@ -184,7 +186,7 @@ mosaic_status mosaic_linear_backward(mosaic_tensor *dx, const mosaic_tensor *g,
                                      const mosaic_tensor *weight, const mosaic_tensor *sum)
 {
     const char *op = "linear_backward";
-    MOSAIC_TRY(check_linear_backward(op, g, weight, sum));
+    MOSAIC_TRY(check_linear_backward(op, g, weight, "what is added", sum));
     mosaic_tensor rows = as_matrix(g, false), turned = swapped(weight);
     MOSAIC_TRY(linear_output(op, dx, g, &turned, sum));
     mosaic_tensor result = matrix_result(dx, g->ndim == 1, false);
@@ -250,7 +252,7 @@ mosaic_status mosaic_linear_gelu_backward(mosaic_tensor *dproduct, const mosaic_
     mosaic_binary_op derivative = exact ? MOSAIC_BINARY_GELU_GRAD : MOSAIC_BINARY_GELU_TANH_GRAD;
     MOSAIC_TRY(check_gelu(op, gelu));
     MOSAIC_REQUIRE(product, "%s: there is no product", op);
-    MOSAIC_TRY(check_linear_backward(op, g, weight, product));
+    MOSAIC_TRY(check_linear_backward(op, g, weight, "what GELU was of", product));
     mosaic_tensor rows = as_matrix(g, false), turned = swapped(weight);
     MOSAIC_TRY(linear_output(op, dproduct, g, &turned, product));
     mosaic_tensor result = matrix_result(dproduct, g->ndim == 1, false);

@@ -30,10 +30,17 @@ local function over_rows(a, b)
   return of_rows(turned_product, a, b)
 end
 
+local function sum_over_rows(g)
+  local rows = rows_of(g)
+  local sum = rows:sum(1)
+  if rows ~= g then rows:free() end
+  return sum
+end
+
 --- The gradients of linear's weight and bias, as far as they are wanted: g that of its result, x its input.
 local function of_parameters(g, x, weight, bias)
   if weight and bias then return of_rows(g.linear_gradients, g, x) end
-  return weight and over_rows(g, x), bias and of_rows(function(rows) return rows:sum(1) end, g, x)
+  return weight and over_rows(g, x), bias and sum_over_rows(g)
 end
 
 --- The gradient with the axes that vectors do not have in it: (..., m, n).
