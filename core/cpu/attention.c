@@ -3,7 +3,8 @@
  * A unit is the group of query heads that share one key/value head of one batch entry. Forward, the
  * queries of a unit are cut further; backward, its keys are, because all its queries add to the
  * same dk and dv, and chunks of keys add to dq in order. Units whose dbias is the same memory are
- * worked through in order, too. Nothing here depends on the number of threads but who does what. */
+ * worked through in order, too. On the number of threads depends how rows are cut and who does
+ * what, but no bit of a result. */
 #include "attention_unit.h"
 
 #include <stdlib.h>

@@ -4,10 +4,10 @@
 -- memory that no cache holds: 15 us for 60 KB that take 2 us where they take turns in the same few blocks.
 -- And a whole training step in a scope leaves it nothing to find: 6 % of the step.
 --
--- What is to stay is kept: gradients in .grad, the state of an optimizer, a KVCache's rows; all else by
--- scope.keep. Recording goes on, but a walk back must be inside, too: behind the scope it fails at the first
--- tensor that it needs. A body cannot yield, or what others make meanwhile would be freed, too: see
--- state.call.
+-- What is to stay is kept: gradients in .grad, the state of an optimizer, a KVCache's rows, what model:to
+-- converts; all else by scope.keep. Recording goes on, but a walk back must be inside, too: behind the scope
+-- it fails at the first tensor that it needs. A body cannot yield, or what others make meanwhile would be
+-- freed, too: see state.call.
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local operand = require "mosaic.tensor.operand"
