@@ -5,21 +5,21 @@
  * by its factors (attention_plain.c says why delta stays), by blocks of keys: dq += ds k, dk += ds
  * q and dv += p dout. Operands and gradients of keys stay packed for the whole chunk, which has no
  * keys behind those that its queries see. Every element is added up in the order of keys (dq) or
- * queries (dk, dv), tile by tile, however the work is cut; only dq is rounded once more per chunk,
- * whose size depends on d alone.
+ * of tiles of queries from the last on (dk, dv), however the work is cut; only dq is rounded once
+ * more per chunk, whose size depends on d and the number of keys alone.
  *
  * The file that includes this one says how the five products are made, and what their operands look
  * like packed:
  *
- *   ALIGN                       keys and channels that products write at a time
- *   LEAST_VECTORS               of a tile
+ *   ALIGN                                       keys and channels that products write at a time
+ *   LEAST_VECTORS                               of a tile
  *   packed_keys, lay_out_keys, pack_chunk       operands of a chunk
  *   packed_queries, lay_out_queries, pack_tile  operands of a tile, and what products need beside
- *   columns_of, gradient_of                     floats of a key's gradients while they are summed
- * up, and the gradient that they become make_products, add_dq, add_dkv              of so many rows
- * of queries, or of whole tiles gains_of                    what is multiplied by powers of two,
- * and by what results are then poll_messages               mosaic_poll, and what the products need
- * after it */
+ *   columns_of                                  floats of a key's gradient while it is summed up
+ *   gradient_of                                 the gradient that these become
+ *   make_products, add_dq, add_dkv              of so many rows of queries, or of whole tiles
+ *   gains_of                                    what operands, and then results, are multiplied by
+ *   poll_messages                               mosaic_poll, and what products need after it */
 #ifndef MOSAIC_CPU_ATTENTION_BACKWARD_H
 #define MOSAIC_CPU_ATTENTION_BACKWARD_H
 
