@@ -289,7 +289,8 @@ describe("matmul", function()
     end
     local g, w, x = fill({ 4 }, { seed = 3 }), fill({ 4, 3 }), fill { 3 }
     close(g:linear_gelu_backward(w, x), g:matmul(w):activation_backward("gelu", x), 1e-14)
-    fails("linear_gelu_backward: what GELU was of, f64 [4], is not as", function() g:linear_gelu_backward(w, g) end)
+    fails("linear_gelu_backward: what GELU was of, f64 [4], is not as",
+      function() g:linear_gelu_backward(w, g) end)
   end)
 
   it("gives linear's input its gradient, added to one that is there", function()
