@@ -151,7 +151,8 @@ mosaic_status mosaic_output(mosaic_tensor *out, const char *op, int dtype, int n
 
 mosaic_status mosaic_check_operands(const char *op, const mosaic_tensor *a, const mosaic_tensor *b)
 {
-    MOSAIC_REQUIRE(a && a->storage && (!b || b->storage), "%s: an operand is not a tensor", op);
+    MOSAIC_REQUIRE(a && a->storage && (!b || b->storage),
+                   "%s: an operand is not a tensor, or was freed", op);
     if (b && mosaic_device_of(a) != mosaic_device_of(b))
         return mosaic_fail(MOSAIC_EINVAL, "%s: operands on different devices: %s on %s, %s on %s",
                            op, mosaic_tensor_describe(a), mosaic_tensor_device(a),

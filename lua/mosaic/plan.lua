@@ -15,6 +15,7 @@
 -- that moves rows and hands them to an inner one derives the plan for that: plan:with{ queries = ... }.
 local class = require "mosaic.class"
 local create = require "mosaic.tensor.create"
+local keep = require "mosaic.tensor.scope".keep
 local program = require "mosaic.program"
 
 local Plan = class("Plan")
@@ -36,7 +37,7 @@ local position_tensors = setmetatable({}, { __mode = "k" }) -- pieces -> i64 ten
 local function positions_of(pieces, device)
   local known = position_tensors[pieces]
   if not known or device and known.device ~= device then
-    known = create.runs(pieces, device)
+    known = keep(create.runs(pieces, device))
     position_tensors[pieces] = known
   end
   return known

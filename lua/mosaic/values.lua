@@ -35,7 +35,9 @@ end
 --- A CPU tensor's copy on a device, which need not be read back.
 function values.send(t, device)
   local there = t:to { device = device }
-  if there ~= t then known_of(there).tensor = t end
+  if there == t then return t end
+  state.keep(t.c)
+  known_of(there).tensor = t
   return there
 end
 

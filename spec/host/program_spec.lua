@@ -30,7 +30,7 @@ describe("mosaic-lua", function()
       _G.kept = { first, kept } ]]
     local result, path = run(text)
     assert.equal("", result.err)
-    assert.equal(("false\t%s:5: read: an operand is not a tensor\n"):format(path), result.out)
+    assert.equal(("false\t%s:5: read: an operand is not a tensor, or was freed\n"):format(path), result.out)
     assert.equal(0, result.status)
   end)
 

@@ -101,8 +101,8 @@ VEC_INLINE void make_products(int vectors, const mosaic_attention_unit *u, float
                               const packed_queries *q, const float *mask, fetcher *fetch)
 {
     const int parts = parts_of(u);
-    const int64_t steps = channels_of(u) / DEPTH, lead = key % DEPTH,
-                  next = steps * parts * TILE_BYTES;
+    const int64_t steps = channels_of(u) / DEPTH, next = steps * parts * TILE_BYTES;
+    const int64_t lead = key % DEPTH;
     const int64_t at = (key - lead) / SIDE * next;
     faces left_k = {k->k + at, next}, left_v = {k->v + at, next};
     faces right_q = {q->q, next}, right_dout = {q->dout, steps * PARTS * TILE_BYTES};
