@@ -4,8 +4,11 @@ if unusable then require "mosaic.check".fail("%s", unusable) end
 require "mosaic.autograd" -- from here on, tensors record
 
 -- What one operation does is hundreds of instructions to the compiler, whose limits are for smaller programs:
--- past them it begins anew, or does nothing.
-local compiler = { "maxtrace=8000", "maxrecord=16000", "maxirconst=2000", "maxsnap=4000", "maxmcode=32768" }
+-- past them it begins anew, or does nothing. And what leaves compiled code 10 times is seldom worth a trace
+-- of its own: from 40 on, a training program has a tenth fewer, and 150 steps take 0.5 of 13.5 s less.
+local compiler = {
+  "maxtrace=8000", "maxrecord=16000", "maxirconst=2000", "maxsnap=4000", "maxmcode=32768", "hotexit=40",
+}
 require("jit.opt").start(unpack(compiler))
 
 local mosaic = {}
