@@ -24,7 +24,7 @@ local NOT_OF_LANES = set "comm_spec.lua device_spec.lua transport_spec.lua varia
 --- What AMX does otherwise than AVX-512: all other kernels are the same.
 local OF_TILES = {
   "spec/attention", "spec/attention_spec.lua", "spec/tensor/matmul_spec.lua",
-  "spec/autograd/products_spec.lua",
+  "spec/tensor/linear_spec.lua", "spec/autograd/products_spec.lua",
 }
 --- Folders that take as long as all others together: they have a leg of their own.
 local LONG = { "strategy", "nanotabpfn" }
