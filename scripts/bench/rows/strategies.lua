@@ -40,7 +40,7 @@ local function row(name, ranks)
   local flops = 3.5 * batch * HEADS * sdpa.flops(N, SIZE) * (mask and 0.5 or 1)
   bench.compare {
     name = ("strategy `%s`%s"):format(name, mask and ", causal" or ""), variant = "ranks = " .. ranks,
-    note = body.approximate and "approximate", unit = "GFLOP/s", work = flops, rounds = 3,
+    note = body.approximate and "approximate", unit = "GFLOP/s", work = flops, rounds = 5,
     body = on_ranks(ranks, batch, { strategy = name, layout = wants.layout or "contiguous", mask = mask }),
     rivals = { {
       name = "`local`", body = function() train(whole, { strategy = "local", mask = mask }) end,
