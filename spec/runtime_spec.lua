@@ -1,6 +1,24 @@
 local mosaic = require "mosaic"
 local fails = require "spec.support.fails"
 
+describe("a number", function()
+  it("is the same computed by the interpreter and by compiled code", function()
+    local sin, floor = math.sin, math.floor
+    local function fractions()
+      local list = {}
+      for i = 1, 1000 do
+        local x = sin(i) * 43758.5453
+        list[i] = x - floor(x)
+      end
+      return list
+    end
+    jit.off(fractions)
+    local interpreted = fractions()
+    jit.on(fractions)
+    assert.same(interpreted, fractions())
+  end)
+end)
+
 describe("memory", function()
   it("counts what tensors hold, and frees what is unreachable", function()
     mosaic.collect()

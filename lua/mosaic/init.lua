@@ -9,7 +9,12 @@ require "mosaic.autograd" -- from here on, tensors record
 local compiler = {
   "maxtrace=8000", "maxrecord=16000", "maxirconst=2000", "maxsnap=4000", "maxmcode=32768", "hotexit=40",
 }
-require("jit.opt").start(unpack(compiler))
+local optimize = require("jit.opt").start
+optimize(unpack(compiler))
+
+-- On ARM a compiled product and sum may become one instruction, which rounds once: numbers, and what ranks
+-- decide by them, would depend on what has been compiled. Older compilers do so where they join any two.
+if jit.arch == "arm64" and not pcall(optimize, "-fma") then optimize "-fuse" end
 
 local mosaic = {}
 
