@@ -33,6 +33,14 @@ function state.keep(c)
   end
 end
 
+--- Keeps what a leaf has in .grad when a scope ends. (Not what it had: a gradient that zero_grad has dropped
+-- is freed, so that the next step's lie in the same memory, which a cache still holds.)
+function state.keep_gradient(leaf)
+  local made = state.current.made
+  if not made then return end
+  made.leaves[#made.leaves + 1] = leaf
+end
+
 --- Does the rank itself run, and none of its coroutines? (Some Luas count the main program as one.)
 local function is_own_thread(rank)
   local thread, main = coroutine.running()

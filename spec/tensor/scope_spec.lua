@@ -118,6 +118,24 @@ describe("a scope", function()
     assert.same({ 5, 5, 5 }, w.grad:flat())
   end)
 
+  it("frees gradients that were forgotten before it ended", function()
+    local w, stays = mosaic.ones({ 1000 }):requires_grad_(), mosaic.ones({ 1 }):requires_grad_()
+    mosaic.collect()
+    local before, first, last = live(), nil, nil
+    mosaic.scope(function()
+      mosaic.scope(function() (w * stays * 3):sum():backward() end)
+      first, w.grad = w.grad, nil
+      assert.same({ 3, 3 }, first:slice(1, 1, 2):flat())
+      w:square():sum():backward()
+      last = w.grad
+    end)
+    assert.is_false(pcall(first.flat, first))
+    assert.equal(w.grad, last)
+    assert.same({ 2, 2 }, last:slice(1, 999, 1000):flat())
+    assert.same({ 3000 }, stays.grad:flat())
+    assert.equal(4000 + 4, live() - before)
+  end)
+
   it("frees what a walk back behind it would need, which is an error", function()
     local w = mosaic.ones({ 3 }):requires_grad_()
     local loss = mosaic.scope(function()

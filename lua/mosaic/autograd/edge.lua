@@ -8,7 +8,7 @@
 --   holds; "sum": nobody else has its numbers either, so that more is added to it in place
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
-local scope = require "mosaic.tensor.scope"
+local state = require "mosaic.state"
 
 local edges = {}
 
@@ -95,7 +95,10 @@ function edges.settle(edge)
   local leaf, grad, own = edge.leaf, edge.grad, edge.own
   edge.state = false
   if grad and leaf.grad then leaf.grad:add_(grad)
-  elseif grad then leaf.grad = scope.keep(own == "sum" and grad or grad:clone()) end
+  elseif grad then
+    leaf.grad = own == "sum" and grad or grad:clone()
+    state.keep_gradient(leaf)
+  end
   clear(edge, leaf.grad ~= grad)
 end
 

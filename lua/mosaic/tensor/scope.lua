@@ -4,10 +4,10 @@
 -- memory that no cache holds: 15 us for 60 KB that take 2 us where they take turns in the same few blocks.
 -- And a whole training step in a scope leaves it nothing to find: 6 % of the step.
 --
--- What is to stay is kept: gradients in .grad, the state of an optimizer, a KVCache's rows, what model:to
--- converts; all else by scope.keep. Recording goes on, but a walk back must be inside, too: behind the scope
--- it fails at the first tensor that it needs. A body cannot yield, or what others make meanwhile would be
--- freed, too: see state.call.
+-- What is to stay is kept: the gradients that are in .grad when the body ends, the state of an optimizer, a
+-- KVCache's rows, what model:to converts; all else by scope.keep. Recording goes on, but a walk back must be
+-- inside, too: behind the scope it fails at the first tensor that it needs. A body cannot yield, or what
+-- others make meanwhile would be freed, too: see state.call.
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local operand = require "mosaic.tensor.operand"
@@ -24,6 +24,16 @@ local function views_of(...)
   for i = 1, select("#", ...) do
     local value = select(i, ...)
     if Tensor.is(value) then views[value.c] = true end
+  end
+  return views
+end
+
+--- Adds the gradients that leaves got meanwhile and still have; the scope around looks at them again.
+local function add_gradients(views, made)
+  local outer = made.outer
+  for _, leaf in ipairs(made.leaves) do
+    if leaf.grad then views[leaf.grad.c] = true end
+    if outer and leaf.grad then outer.leaves[#outer.leaves + 1] = leaf end
   end
   return views
 end
@@ -51,7 +61,7 @@ end
 local function finish(rank, ok, ...)
   local made = rank.made
   rank.made = made.outer
-  leave(made, views_of(...))
+  leave(made, add_gradients(views_of(...), made))
   if not ok then error((...), 0) end
   return ...
 end
@@ -61,7 +71,9 @@ end
 function scope.run(body, ...)
   check.callable("scope", "the body", body)
   local rank = state.current
-  rank.made = { count = 0, views = setmetatable({}, WEAK_VALUES), kept = false, outer = rank.made }
+  rank.made = {
+    count = 0, views = setmetatable({}, WEAK_VALUES), kept = false, leaves = {}, outer = rank.made,
+  }
   return finish(rank, state.call(rank, "scope", body, ...))
 end
 
