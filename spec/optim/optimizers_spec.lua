@@ -238,6 +238,17 @@ describe("optim.clip_grad_norm_", function()
     close(params[2].grad, { 0.8 }, 1e-6)
   end)
 
+  it("has more digits of the norm than halves have, and sums squares that no f32 could hold", function()
+    local p = mosaic.zeros { 2, dtype = "bf16", requires_grad = true }
+    local q = mosaic.zeros { 2, requires_grad = true }
+    p.grad = mosaic.tensor({ 1, 0.0625 }, { dtype = "bf16" })
+    close(optim.clip_grad_norm_({ p }, 2), math.sqrt(1 + 1 / 256), 1e-7)
+    for _, size in ipairs { 1e25, 1e-25 } do
+      q.grad = mosaic.tensor { 3 * size, 4 * size }
+      close(optim.clip_grad_norm_({ q }, 1) / size, 5, 1e-7)
+    end
+  end)
+
   it("leaves shorter gradients as they are", function()
     local params = with_gradients()
     assert.equal(5, optim.clip_grad_norm_(params, 7))

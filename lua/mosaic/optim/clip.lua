@@ -4,18 +4,22 @@ local check = require "mosaic.check"
 local scope = require "mosaic.tensor.scope"
 local cat = require("mosaic.tensor.join").cat
 
-local function sum_of_squares(grad)
-  return grad:to("f64"):square():sum():view(1)
+local HALVES = { f16 = true, bf16 = true } -- whose norms would have a half's few digits
+local TINY, HUGE = 1e-15, 1e15             -- norms between have squares that f32 has room for
+
+--- One gradient's norm as an f64 tensor (1); wide: from squares in f64.
+local function norm_of(grad, wide)
+  if wide or HALVES[grad.dtype] then grad = grad:to "f64" end
+  return grad:norm():to("f64"):view(1)
 end
 
---- sqrt of the sum of squares over all gradients, with the squares of each tensor summed in f64. Devices are
--- waited for once.
-local function total_norm(params)
-  local sums, total = {}, 0
+--- The norm of all gradients. Devices are waited for once.
+local function total_norm(params, wide)
+  local norms, total = {}, 0
   for _, p in ipairs(params) do
-    if p.grad then sums[#sums + 1] = scope.run(sum_of_squares, p.grad) end
+    if p.grad then norms[#norms + 1] = norm_of(p.grad, wide) end
   end
-  for _, sum in ipairs(#sums > 0 and cat(sums, 1):flat() or sums) do total = total + sum end
+  for _, norm in ipairs(#norms > 0 and cat(norms, 1):flat() or norms) do total = total + norm * norm end
   return math.sqrt(total)
 end
 
@@ -31,7 +35,8 @@ end
 return function(params, max_norm)
   check.kind("clip_grad_norm_", "the list of parameters", params, "table")
   check.option("clip_grad_norm_", { max_norm = max_norm }, "max_norm", "number")
-  local norm = autograd.no_grad(total_norm, params)
+  local norm = autograd.no_grad(scope.run, total_norm, params)
+  if not (norm > TINY and norm < HUGE) then norm = autograd.no_grad(scope.run, total_norm, params, true) end
   if norm ~= norm or norm == math.huge then
     check.fail("clip_grad_norm_: the norm of the gradients is %g", norm)
   end
