@@ -2,6 +2,7 @@
 #ifndef MOSAIC_TENSOR_H
 #define MOSAIC_TENSOR_H
 #include "dtype.h"
+#include "layout.h"
 #include "storage.h"
 
 static inline const mosaic_device *mosaic_device_of(const mosaic_tensor *a)
@@ -22,22 +23,5 @@ mosaic_status mosaic_output(mosaic_tensor *out, const char *op, int dtype, int n
 
 /* Fails unless a is a tensor and (where given) b is one on the same device. */
 mosaic_status mosaic_check_operands(const char *op, const mosaic_tensor *a, const mosaic_tensor *b);
-
-/* size[0..ndim) that a and b broadcast to (NumPy's rule). */
-mosaic_status mosaic_broadcast(const char *op, int *ndim, int64_t *size, const mosaic_tensor *a,
-                               const mosaic_tensor *b);
-
-/* The same elements seen with the given sizes: a borrowed view (no reference is taken); a's sizes
- * must broadcast to them. */
-mosaic_tensor mosaic_expanded(const mosaic_tensor *a, int ndim, const int64_t *size);
-
-/* Where element `at` (0-based, row-major) of these sizes stands, for messages: "[2,3]", or "3" in
- * one dim. */
-enum { MOSAIC_PLACE_ROOM = 200 };
-void mosaic_place_print(char *text, int ndim, const int64_t *size, int64_t at);
-
-/* Do the two views share bytes without being the very same view? Writing one while reading the
- * other would give wrong values; callers copy first. Conservative: byte ranges. */
-bool mosaic_overlaps(const mosaic_tensor *a, const mosaic_tensor *b);
 
 #endif

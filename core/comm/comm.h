@@ -6,7 +6,8 @@
  * prepare the next set.
  *
  *   comm.c       communicators: making, splitting, counting
- *   request.c    requests: phases, progress, waiting
+ *   prepare.c    requests: operands and messages
+ *   request.c    phases, progress, waiting
  *   describe.c   requests in words; is what arrived what was expected?
  *   p2p.c, collective.c, reduction.c   the operations
  *   poll.c       progress while kernels compute (../poll.h)
