@@ -186,6 +186,12 @@ typedef struct mosaic_device {
                                             const mosaic_tensor *stats, mosaic_reduction reduction,
                                             int64_t ignore);
 
+    /* *done: false where it has not been done, since operations on elements are as good. NULL:
+     * always so. */
+    mosaic_status (*schedule_free)(const mosaic_tensor *y, const mosaic_tensor *z,
+                                   const mosaic_tensor *square, const mosaic_tensor *g,
+                                   const mosaic_schedule_free_options *options, bool *done);
+
     /* payload (..., d + 4) of u8, x and out (..., d). Fails naming the first row that does not fit.
      */
     mosaic_status (*quantize)(const mosaic_tensor *payload, const mosaic_tensor *x,

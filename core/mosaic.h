@@ -664,6 +664,18 @@ MOSAIC_API mosaic_status mosaic_cross_entropy_backward(mosaic_tensor *dlogits,
                                                        const mosaic_tensor *stats,
                                                        mosaic_reduction reduction, int64_t ignore);
 
+/* A step of schedule-free AdamW on a parameter y, with its z and its mean of squares; g is the
+ * gradient, of the same sizes as all. With beta that mean's and the correction of its start:
+ *   square = beta square + (1 - beta) g^2;  h = g / (sqrt(square / correction) + eps) + decay y
+ *   y += share (z - y) + ahead h;  z -= lr h */
+typedef struct {
+    double beta, correction, eps, decay, share, ahead, lr;
+} mosaic_schedule_free_options;
+
+MOSAIC_API mosaic_status mosaic_schedule_free(mosaic_tensor *y, mosaic_tensor *z,
+                                              mosaic_tensor *square, const mosaic_tensor *g,
+                                              const mosaic_schedule_free_options *options);
+
 /* ---- rows as bytes -------------------------------------------------------------------------- */
 
 /* Rows of floats with a byte per element and a scale per row, for messages. */

@@ -67,6 +67,9 @@ mosaic_status mosaic_cpu_cross_entropy_backward(const mosaic_tensor *dlogits,
                                                 const mosaic_tensor *targets,
                                                 const mosaic_tensor *stats,
                                                 mosaic_reduction reduction, int64_t ignore);
+mosaic_status mosaic_cpu_schedule_free(const mosaic_tensor *y, const mosaic_tensor *z,
+                                       const mosaic_tensor *square, const mosaic_tensor *g,
+                                       const mosaic_schedule_free_options *options, bool *done);
 
 mosaic_status mosaic_cpu_quantize(const mosaic_tensor *payload, const mosaic_tensor *x,
                                   mosaic_row_format format);

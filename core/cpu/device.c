@@ -70,6 +70,7 @@ const mosaic_device mosaic_cpu_device = {
     .softmax_backward = mosaic_cpu_softmax_backward,
     .cross_entropy = mosaic_cpu_cross_entropy,
     .cross_entropy_backward = mosaic_cpu_cross_entropy_backward,
+    .schedule_free = mosaic_cpu_schedule_free,
     .quantize = mosaic_cpu_quantize,
     .dequantize = mosaic_cpu_dequantize,
     .check_index = mosaic_cpu_check_index,

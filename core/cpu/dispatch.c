@@ -14,7 +14,7 @@
     .ternary = &mosaic_cpu_ternary_##name, .convert = &mosaic_cpu_convert_##name,                  \
     .random = &mosaic_cpu_random_##name, .fold = &mosaic_cpu_fold_##name,                          \
     .normalize = &mosaic_cpu_normalize_##name, .softmax = &mosaic_cpu_softmax_##name,              \
-    .quantize = &mosaic_cpu_quantize_##name,                                                       \
+    .schedule_free = &mosaic_cpu_schedule_free_##name, .quantize = &mosaic_cpu_quantize_##name,    \
     .attention_small = &mosaic_cpu_attention_small_##name, .program = &mosaic_cpu_program_##name
 #define TABLE(name)                                                                                \
     {                                                                                              \

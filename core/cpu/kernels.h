@@ -135,6 +135,15 @@ typedef struct {
     MOSAIC_SOFTMAX_KERNELS(double, f64)
 } mosaic_softmax_kernels;
 
+/* ---- a step of an optimizer: see mosaic_schedule_free ---------------------------------------- */
+
+typedef struct {
+    void (*step_f32)(int64_t count, float *y, float *z, float *square, const float *g,
+                     const mosaic_schedule_free_options *o);
+    void (*step_f64)(int64_t count, double *y, double *z, double *square, const double *g,
+                     const mosaic_schedule_free_options *o);
+} mosaic_schedule_free_kernels;
+
 /* ---- rows of n elements as n bytes and a scale ------------------------------------------------
  */
 
@@ -189,6 +198,7 @@ typedef struct {
     const mosaic_fold_kernels *fold;
     const mosaic_normalize_kernels *normalize;
     const mosaic_softmax_kernels *softmax;
+    const mosaic_schedule_free_kernels *schedule_free;
     const mosaic_quantize_kernels *quantize;
     const mosaic_gemm_kernels *gemm;
     const mosaic_attention_kernels *attention;
@@ -218,6 +228,7 @@ MOSAIC_DECLARE_KERNELS(random)
 MOSAIC_DECLARE_KERNELS(fold)
 MOSAIC_DECLARE_KERNELS(normalize)
 MOSAIC_DECLARE_KERNELS(softmax)
+MOSAIC_DECLARE_KERNELS(schedule_free)
 MOSAIC_DECLARE_KERNELS(quantize)
 MOSAIC_DECLARE_KERNELS(gemm)
 MOSAIC_DECLARE_KERNELS(attention)

@@ -64,6 +64,7 @@ end
 function Optimizer:slot(slot, i)
   local name, p = slot .. "." .. i, self.params[i]
   local t = self.state[name]
+  if t and t.dtype == p.dtype and t.device == p.device then return t end
   self.state[name] = scope.keep(t and t:to { dtype = p.dtype, device = p.device } or p:detach():zeros_like())
   return self.state[name]
 end

@@ -42,22 +42,15 @@ function ScheduleFreeAdamW:begin_step()
   self.largest_lr = math.max(self.largest_lr, self.lr)
   local weight = self.largest_lr ^ 2
   self.weight_sum = self.weight_sum + weight
-  self.share = weight > 0 and weight / self.weight_sum or 0
-end
-
---- One parameter's step.
-local function move(self, y, g, z, square)
-  square:mul_(self.beta2):addcmul_(g, g, 1 - self.beta2)
-  local scale = (square / (1 - self.beta2 ^ (self.steps + 1))):sqrt_():add_(self.eps)
-  local h = g / scale
-  if self.weight_decay ~= 0 then h:add_(y, self.weight_decay) end
-  y:add_(z - y, self.share)
-  y:add_(h, self.lr * (self.beta1 * (1 - self.share) - 1))
-  z:add_(h, -self.lr)
+  local share = weight > 0 and weight / self.weight_sum or 0
+  self.numbers = {
+    beta = self.beta2, correction = 1 - self.beta2 ^ (self.steps + 1), eps = self.eps,
+    decay = self.weight_decay, share = share, ahead = self.lr * (self.beta1 * (1 - share) - 1), lr = self.lr,
+  }
 end
 
 function ScheduleFreeAdamW:update(i, y, g)
-  scope.run(move, self, y, g, self:slot("z", i), self:slot("square", i))
+  y:schedule_free_(self:slot("z", i), self:slot("square", i), g, self.numbers)
 end
 
 --- Puts the average x = y + (1 - 1/b1) (z - y) into the parameters, to evaluate or save them.
