@@ -1,8 +1,10 @@
 --- Ranks on one machine: `mosaic-lua -n P scripts/bench/ranks.lua WHAT ROWS [brief]`: rows of JSON.
 -- WHAT: speed (two ranks over one, beside what two processes that share nothing get from this machine),
--- memory (peak of a ring rank), overlap (a ring step on the wire that MOSAIC_PACE describes, two ranks), ring
--- (the time of a ring, of ROWS rows in all). brief: fewer rounds.
--- Wall time, the fastest of several, taken in turns: cores may be shared with others.
+-- memory (peak of a ring rank), overlap (a ring step of two ranks on the wire that MOSAIC_PACE describes, or
+-- on a link of GBIT Gbit/s: slow-link), computing (the slower rank's attention, each by itself), ring (the
+-- time of a ring, of ROWS rows in all). brief: fewer rounds.
+-- Wall time, the fastest of several, taken in turns: cores may be shared with others. Overlap has medians:
+-- now and then an exchange is lucky, and the fastest ones of three things would not belong together.
 package.path = "scripts/bench/?.lua;" .. package.path
 local bench = require "bench"
 local json = require "mosaic.data.json"
@@ -32,17 +34,21 @@ local function time(body)
   return bench.wall() - start
 end
 
---- The fastest of some rounds in each of which every one of `bodies` has its turn.
-local function best_of(rounds, bodies)
-  local best = {}
+--- What `choose` makes of the seconds of some rounds, in each of which every one of `bodies` has its turn.
+local function of_rounds(choose, rounds, bodies)
+  local seconds, chosen = {}, {}
+  for i in ipairs(bodies) do seconds[i] = {} end
   for round = 0, brief and 2 or rounds do
     for i, body in ipairs(bodies) do
-      local seconds = time(body ~= "wait" and body or nil)
-      if round > 0 then best[i] = math.min(best[i] or math.huge, seconds) end
+      seconds[i][round] = time(body ~= "wait" and body or nil) -- the first one does not count
     end
   end
-  return unpack(best)
+  for i, list in ipairs(seconds) do chosen[i] = choose(list) end
+  return unpack(chosen)
 end
+
+local function fastest(list) return math.min(unpack(list)) end
+local function best_of(rounds, bodies) return of_rounds(fastest, rounds, bodies) end
 
 local function row(fields)
   if comm.rank == 0 then print(json.encode(fields)) end
@@ -94,13 +100,26 @@ function what.overlap(rows)
     end
     for _, request in ipairs(requests) do request:wait() end
   end
-  local both, wire, whole = best_of(15, { attend_twice, exchange, function() ring(own) end })
-  local step, gbit = both / 2, (os.getenv "MOSAIC_PACE" or ""):match ":(.*)$"
+  local both, wire, whole = of_rounds(bench.median, 15, { attend_twice, exchange, function() ring(own) end })
+  local step, gbit = both / 2, os.getenv "GBIT" or (os.getenv "MOSAIC_PACE" or ""):match ":(.*)$"
   row {
     name = "ring step beside the longer of computing and sending",
-    variant = gbit and "Gbit/s = " .. gbit or "the link's rate", value = (whole - step) * 1e3, unit = "ms",
+    variant = gbit and "Gbit/s = " .. gbit or "this link's", value = (whole - step) * 1e3, unit = "ms",
     ratio = math.max(step, wire) / (whole - step),
     rivals = { { name = "computing", value = step * 1e3 }, { name = "sending", value = wire * 1e3 } },
+  }
+end
+
+--- Without a message until all is over: what else is on the link does not delay it.
+function what.computing(rows)
+  local own, seconds = inputs(rows), {}
+  for round = 0, brief and 2 or 31 do
+    seconds[round] = bench.time(function() local_attention(own) end, bench.wall)
+  end
+  local slowest = comm:all_reduce(mosaic.tensor { bench.median(seconds) }, { op = "max" })
+  row {
+    name = "attention of the slower rank", unit = "ms", value = slowest:item() * 1e3,
+    variant = os.getenv "BESIDE" and "beside a transfer that fills the link" or "alone",
   }
 end
 
