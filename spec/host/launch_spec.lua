@@ -2,6 +2,9 @@ local program = require "spec.support.program"
 
 local RANK = "os.getenv 'OMPI_COMM_WORLD_RANK'"
 
+--- A rank that never ends, and says that it is there by making the file PATH.RANK.
+local ENDLESS = ("io.open('%%s.' .. %s, 'w'):close()\nwhile true do end"):format(RANK)
+
 --- Runs the text on `ranks` ranks; SCRIPT's path is the second result.
 local function launch(ranks, text, options)
   local path = program.script(text)
@@ -27,6 +30,15 @@ local function alive(words)
     if command:find(words, 1, true) then count = count + 1 end
   end
   return count
+end
+
+--- Starts two ranks of the text, of which each makes a file, and sends `signal` when both are there.
+local function interrupt(path, marks, signal)
+  local there = program.await(("[ -e %s.0 -a -e %s.1 ]"):format(marks, marks))
+  local job = ("%s -n 2 %s & %s; kill -%s $!; wait $!"):format(program.path, path, there, signal)
+  local result = program.shell(job)
+  for _, mark in ipairs { path, marks, marks .. ".0", marks .. ".1" } do os.remove(mark) end
+  return result
 end
 
 describe("mosaic-lua -n", function()
@@ -76,23 +88,25 @@ describe("mosaic-lua -n", function()
 
   for name, status in pairs { TERM = 143, INT = 130, HUP = 129 } do
     it(("ends everything on SIG%s, a rank's own children too"):format(name), function()
-      local text = "if %s == '1' then os.execute 'sleep 61.25 &' end\nwhile true do end"
-      local path = program.script(text:format(RANK))
-      local job = ("%s -n 2 %s & sleep 0.7; kill -%s $!; wait $!"):format(program.path, path, name)
-      local result = program.shell(job)
-      os.remove(path)
-      assert.equal(status, result.status)
+      local child = "sleep 61." .. program.shell("echo $$").out:match "%d+" -- nobody else has such a one
+      local marks = os.tmpname()
+      local text = ("if %s == '1' then os.execute '%s &' end\n"):format(RANK, child)
+      local path = program.script(text .. ENDLESS:format(marks))
+      assert.equal(status, interrupt(path, marks, name).status)
       assert.equal(0, alive(path))
-      assert.equal(0, alive "sleep 61.25")
+      assert.equal(0, alive(child))
     end)
   end
 
   it("leaves no rank behind when it is killed itself", function()
-    local path = program.script "while true do end"
-    program.shell(("%s -n 2 %s & sleep 0.7; kill -KILL $!; wait $!"):format(program.path, path))
-    program.shell "sleep 1.5"
-    os.remove(path)
-    assert.equal(0, alive(path))
+    local marks = os.tmpname()
+    local path = program.script(ENDLESS:format(marks))
+    interrupt(path, marks, "KILL")
+    for _ = 1, 600 do -- they notice it
+      if alive(path) == 0 then return end
+      program.shell "sleep 0.1"
+    end
+    error(("%d are left"):format(alive(path)))
   end)
 
   it("says what is missing without mpirun", function()

@@ -96,10 +96,16 @@ describe("mosaic-lua", function()
   end)
 
   it("says what ends a loop that is compiled and does not see Ctrl-C", function()
-    local loop = ("%s -e 'while true do end' & sleep 0.5; kill -INT $!; sleep 1; kill -INT $!; wait $!")
-    local result = program.shell(loop:format("env --default-signal=INT " .. program.path))
+    local mark, err = os.tmpname(), os.tmpname()
+    os.remove(mark)
+    local path = program.script(("io.open('%s', 'w'):close()\nwhile true do end"):format(mark))
+    local result = program.shell(("env --default-signal=INT %s %s 2>%s & %s; sleep 0.5; kill -INT $!; "
+      .. "%s; kill -INT $!; wait $!"):format(program.path, path, err, program.await("[ -e " .. mark .. " ]"),
+      program.await("[ -s " .. err .. " ]")))
+    local text = io.open(err):read "*a"
+    for _, name in ipairs { mark, err, path } do os.remove(name) end
     assert.equal(130, result.status)
-    assert.matches("Ctrl%-C again ends mosaic%-lua at once\n", result.err)
+    assert.equal("mosaic-lua: still at work, Ctrl-C again ends mosaic-lua at once\n", text)
   end)
 
   it("passes the status of os.exit on", function()
@@ -133,13 +139,11 @@ describe("mosaic-lua", function()
     assert.matches("^mosaic%-lua %d+%.%d+%.%d+ %(LuaJIT 2%.1%S*, %w+%)\n$", program("--version").out)
   end)
 
-  it("starts in less than 20 ms", function()
+  it("starts in less than 20 ms of a processor", function()
     if os.getenv "ASAN_OPTIONS" then return end
-    local fastest, tries = math.huge, 0
-    while fastest >= 0.020 and tries < 100 do -- a busy machine is no slow program
-      fastest, tries = math.min(fastest, program("-e ''").seconds), tries + 1
-    end
-    assert(fastest < 0.020, ("took %.1f ms"):format(1000 * fastest))
+    local least = math.huge
+    for _ = 1, 10 do least = math.min(least, program("-e ''").busy) end
+    assert(least < 0.020, ("took %.1f ms"):format(1000 * least)) -- with the shell's: 4
   end)
 
   it("explains a job that a foreign launcher started", function()

@@ -7,16 +7,20 @@ local function answers(lines)
   return (result.out:gsub("^mosaic%-lua[^\n]*\n", "")), result.err
 end
 
---- The screen after typing the text at a terminal of its own.
+--- The screen after typing the text at a terminal of its own, whose last key ends the prompt; then the
+-- history that it keeps.
 local function typed(text)
-  local home = os.tmpname()
-  os.remove(home)
   local keys = program.script(text)
-  local result = program.shell(("mkdir %s; (sleep 0.4; cat %s; sleep 0.4) | env HOME=%s TERM=xterm "
-    .. "script -qec %s /dev/null; cat %s/.mosaic_history; rm -r %s"):format(
-    home, keys, home, program.path, home, home))
+  local command = ([[home=$(mktemp -d); {
+    AWAIT_PROMPT; cat KEYS; AWAIT_END; } | HOME=$home TERM=xterm script -qec "PROGRAM; touch $home/ended" \
+      /dev/null >$home/screen
+    cat $home/screen $home/.mosaic_history; rm -r $home]]):gsub("%u[%u_]+%u", {
+    AWAIT_PROMPT = program.await "grep -q '> ' $home/screen", KEYS = keys, PROGRAM = program.path,
+    AWAIT_END = program.await "[ -e $home/ended ]",
+  })
+  local screen = program.shell(command).out
   os.remove(keys)
-  return result.out
+  return screen
 end
 
 describe("the prompt", function()
@@ -52,8 +56,9 @@ describe("the prompt", function()
   it("comes back from a running chunk on Ctrl-C", function()
     local result = program.shell(("d=$(mktemp -d); mkfifo $d/keys; "
       .. "(%s -i <$d/keys & echo $! >$d/pid; wait) & exec 3>$d/keys; "
-      .. "echo 'while true do end' >&3; sleep 0.5; kill -INT $(cat $d/pid); sleep 0.2; "
-      .. "echo \"'alive'\" >&3; exec 3>&-; wait; rm -r $d"):format(program.path))
+      .. "echo \"io.open('$d/loops', 'w'):close() while true do end\" >&3; %s; kill -INT $(cat $d/pid); "
+      .. "echo \"'alive'\" >&3; exec 3>&-; wait; rm -r $d"):format(program.path,
+      program.await "[ -e $d/loops ]"))
     assert.matches("> > alive\n", result.out)
     assert.matches("interrupted", result.err)
   end)
