@@ -1,6 +1,6 @@
 --- Runs mosaic-lua as a user would: `program("-n 2 script.lua", { stdin =, env = "A=1" })` returns
--- { status =, out =, err =, seconds =, busy = }; busy: seconds of a processor, which do not depend on what else
--- the machine does. The command is a shell's; `script(text)` writes a file for it.
+-- { status =, out =, err =, seconds =, busy = }; busy: seconds of a processor, which do not depend on what
+-- else the machine does. The command is a shell's; `script(text)` writes a file for it.
 local ffi = require "ffi"
 
 ffi.cdef [[
