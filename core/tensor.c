@@ -146,6 +146,9 @@ mosaic_status mosaic_expand(mosaic_tensor *out, const mosaic_tensor *a, int ndim
         return mosaic_fail(MOSAIC_EINVAL, "expand: %s does not expand to %s",
                            mosaic_tensor_describe(a), wanted);
     }
+    mosaic_tensor whole; /* whose elements must be few enough to be counted */
+    int64_t bytes;
+    MOSAIC_TRY(mosaic_lay_out(&whole, "expand", a->dtype, ndim, size, &bytes));
     return share(out, a, mosaic_expanded(a, ndim, size));
 }
 

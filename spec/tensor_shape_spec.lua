@@ -33,6 +33,25 @@ describe("views", function()
       function() x:size(0) end)
   end)
 
+  it("names the place that was asked for", function()
+    fails("select: index -5 of axis 1 is not in f64 [2,3]", function() x:select(1, -5) end)
+    fails("select: index 3 of axis 1 is not in f64 [2,3]", function() x:select(1, 3) end)
+    fails("get: index -4 of axis 2 is not in f64 [2,3]", function() x:get(1, -4) end)
+    fails("slice: -9..2 step 1 of axis 2 is not in f64 [2,3]", function() x:slice(2, -9, 2) end)
+    fails("flatten: axis 2 of f64 [2,3] is behind axis 1", function() x:flatten(2, 1) end)
+    fails("flatten: axis 2 of f64 [1,1] is behind axis 1",
+      function() mosaic.ones({ 1, 1 }, { dtype = "f64" }):flatten(2, 1) end)
+    assert.same({ 1, 4 }, x:select(2, -3):flat())
+    assert.equal(4, x:get(-1, -3))
+  end)
+
+  it("expands to no more than can be counted, and to no negative size", function()
+    fails("expand: [4294967296,4294967296] has more bytes than can be addressed",
+      function() mosaic.ones({ 1 }):expand(2 ^ 32, 2 ^ 32) end)
+    fails("expand: size -1 of axis 1 is negative", function() mosaic.ones({ 3 }):expand(-1, 3) end)
+    assert.equal(2 ^ 50, mosaic.ones({ 1 }):expand(2 ^ 25, 2 ^ 25):numel())
+  end)
+
   it("refuses places and lengths that are no integers", function()
     fails("slice: from must be an integer, got 1.5", function() x:slice(1, 1.5) end)
     fails("slice: to must be an integer, got 2.5", function() x:slice(2, 1, 2.5) end)

@@ -32,7 +32,7 @@ typedef struct {
     int64_t grain, buffered; /* rows in a block when something is buffered, else 0 */
     mosaic_rows_body body;
     void *context;
-    atomic_bool out_of_memory;
+    atomic_int_least64_t missing; /* bytes of a buffer that there was no memory for */
 } walk;
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -164,7 +164,7 @@ static int64_t buffer_bytes(const walk *w, const operand *o)
 }
 
 /* One allocation for all buffers of a thread; false: no memory. */
-static bool make_buffers(const walk *w, char **buffer, void **room)
+static bool make_buffers(walk *w, char **buffer, void **room)
 {
     int64_t total = 0;
     for (int i = 0; i < w->operands; i++) total += buffer_bytes(w, &w->operand[i]);
@@ -174,6 +174,7 @@ static bool make_buffers(const walk *w, char **buffer, void **room)
         buffer[i] = next;
         if (next) next += buffer_bytes(w, &w->operand[i]);
     }
+    if (total && !*room) w->missing = total;
     return !total || *room;
 }
 
@@ -182,10 +183,7 @@ static void run_range(void *context, int64_t from, int64_t to)
     walk *w = context;
     char *buffer[MOSAIC_ROWS_OPERANDS], *at[MOSAIC_ROWS_OPERANDS];
     void *room;
-    if (!make_buffers(w, buffer, &room)) {
-        w->out_of_memory = true;
-        return;
-    }
+    if (!make_buffers(w, buffer, &room)) return;
     while (from < to) {
         int64_t most = smaller(to - from, w->grain - from % w->grain);
         if (w->buffered) most = smaller(most, w->buffered);
@@ -219,6 +217,8 @@ mosaic_status mosaic_rows(int operands, int outputs, const mosaic_tensor *const 
         rows *= shape->size[axis];
     }
     mosaic_parallel(rows, grain, run_range, &w);
-    if (w.out_of_memory) return mosaic_fail(MOSAIC_ENOMEM, "no memory for a buffer of rows");
+    if (w.missing)
+        return mosaic_fail(MOSAIC_ENOMEM, "no memory for %lld bytes of rows side by side",
+                           (long long)w.missing);
     return MOSAIC_OK;
 }

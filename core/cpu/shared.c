@@ -246,10 +246,12 @@ mosaic_status mosaic_share_map(int *number, int64_t process, int64_t file, int64
     for (*number = 0; *number < other_count; ++*number)
         if (others[*number].process == process && others[*number].mark == mark) return MOSAIC_OK;
     mapping m = {.process = process, .file = file, .mark = mark};
-    MOSAIC_TRY(map_other(&m));
     mapping *grown = realloc(others, sizeof *others * (size_t)(other_count + 1));
-    if (!grown) return mosaic_fail(MOSAIC_ENOMEM, "share: no memory for another process's");
+    if (!grown)
+        return mosaic_fail(MOSAIC_ENOMEM, "share: no memory to note process %lld",
+                           (long long)process);
     others = grown;
+    MOSAIC_TRY(map_other(&m));
     others[other_count++] = m;
     return MOSAIC_OK;
 }

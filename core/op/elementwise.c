@@ -207,11 +207,23 @@ static mosaic_status apply(mosaic_tensor *out, const char *op, mosaic_dtype resu
     return fit(out, call) ? dispatch(out, op, call) : apply_views(out, op, call);
 }
 
+/* Limits in order (NaN is in none), of integers whole ones: no integer is the nearest to 0.5. */
+static mosaic_status check_clamp(const mosaic_tensor *a, double low, double high)
+{
+    bool whole = low == floor(low) && high == floor(high);
+    MOSAIC_REQUIRE(low <= high, "clamp: no number is in [%g, %g]", low, high);
+    MOSAIC_REQUIRE(whole || mosaic_dtype_is_float(a->dtype),
+                   "clamp: min %g and max %g of %s must be integers", low, high,
+                   mosaic_tensor_describe(a));
+    return MOSAIC_OK;
+}
+
 mosaic_status mosaic_unary(mosaic_tensor *out, const mosaic_tensor *a, mosaic_unary_op op,
                            double alpha, double beta)
 {
     MOSAIC_REQUIRE((unsigned)op < MOSAIC_UNARY_COUNT, "unary: no operation %d", (int)op);
     MOSAIC_TRY(mosaic_check_operands(unary_names[op], a, NULL));
+    if (op == MOSAIC_UNARY_CLAMP) MOSAIC_TRY(check_clamp(a, alpha, beta));
     result_kind kind = unary_kind(op);
     mosaic_dtype dtype = (mosaic_dtype)a->dtype;
     mosaic_elementwise call = {.family = MOSAIC_UNARY,

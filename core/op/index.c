@@ -31,6 +31,17 @@ static mosaic_status check_apart(const char *op, const mosaic_tensor *out, const
     return MOSAIC_OK;
 }
 
+/* An index that is overwritten while it is read would lead anywhere. */
+static mosaic_status check_written(const char *op, const mosaic_tensor *out,
+                                   const mosaic_tensor *index)
+{
+    bool same = out->storage == index->storage && out->offset == index->offset;
+    MOSAIC_REQUIRE(!same && !mosaic_overlaps(out, index),
+                   "%s: the output %s shares memory with the index %s", op,
+                   mosaic_tensor_describe(out), mosaic_tensor_describe(index));
+    return MOSAIC_OK;
+}
+
 static mosaic_status read(mosaic_tensor *out, const mosaic_tensor *base, int64_t step,
                           const mosaic_tensor *index)
 {
@@ -75,6 +86,7 @@ mosaic_status mosaic_gather(mosaic_tensor *out, const mosaic_tensor *a, int axis
     MOSAIC_TRY(
         mosaic_output(out, "gather", a->dtype, index->ndim, index->size, mosaic_device_of(a)));
     MOSAIC_TRY(check_apart("gather", out, a));
+    MOSAIC_TRY(check_written("gather", out, index));
     return read(out, &base, a->stride[axis], index);
 }
 
@@ -110,6 +122,7 @@ static mosaic_status scatter(const char *op, mosaic_tensor *out, int axis,
                    mosaic_tensor_describe(out));
     for (int i = 0; i < index->ndim; i++) from.size[i] = index->size[i];
     MOSAIC_TRY(check_apart(op, out, source));
+    MOSAIC_TRY(check_written(op, out, index));
     if (add && mosaic_dtype_is_half(out->dtype))
         return add_in_f32(mosaic_scatter_add, out, axis, index, source);
     return write(&base, out->stride[axis], index, &from, add);
@@ -160,6 +173,7 @@ mosaic_status mosaic_index_select(mosaic_tensor *out, const mosaic_tensor *a, in
     MOSAIC_TRY(
         mosaic_output(out, "index_select", a->dtype, a->ndim, base.size, mosaic_device_of(a)));
     MOSAIC_TRY(check_apart("index_select", out, a));
+    MOSAIC_TRY(check_written("index_select", out, index));
     mosaic_tensor each = along(index, axis, a->ndim, base.size);
     return read(out, &base, a->stride[axis], &each);
 }
@@ -177,6 +191,7 @@ mosaic_status mosaic_index_add(mosaic_tensor *out, int axis, const mosaic_tensor
                    mosaic_tensor_describe(source), mosaic_tensor_describe(index),
                    mosaic_tensor_describe(out), axis + 1);
     MOSAIC_TRY(check_apart("index_add", out, source));
+    MOSAIC_TRY(check_written("index_add", out, index));
     if (mosaic_dtype_is_half(out->dtype))
         return add_in_f32(mosaic_index_add, out, axis, index, source);
     mosaic_tensor each = along(index, axis, out->ndim, base.size);
@@ -200,5 +215,6 @@ mosaic_status mosaic_embedding(mosaic_tensor *out, const mosaic_tensor *weight,
     MOSAIC_TRY(mosaic_output(out, "embedding", weight->dtype, base.ndim, base.size,
                              mosaic_device_of(weight)));
     MOSAIC_TRY(check_apart("embedding", out, weight));
+    MOSAIC_TRY(check_written("embedding", out, index));
     return read(out, &base, weight->stride[0], &each);
 }

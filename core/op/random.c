@@ -5,6 +5,13 @@
 #include "../philox.h"
 #include "../tensor.h"
 
+/* Does an integer dtype hold low..high? Floats round. */
+static bool holds(int dtype, double low, double high)
+{
+    if (dtype == MOSAIC_DTYPE_U8) return low >= 0 && high <= UINT8_MAX;
+    return dtype != MOSAIC_DTYPE_I32 || (low >= INT32_MIN && high <= INT32_MAX);
+}
+
 static mosaic_status check_range(mosaic_random_kind kind, const mosaic_tensor *out, double low,
                                  double high)
 {
@@ -13,6 +20,8 @@ static mosaic_status check_range(mosaic_random_kind kind, const mosaic_tensor *o
         MOSAIC_REQUIRE(finite && low == floor(low) && high == floor(high) && low <= high &&
                            fabs(low) <= 0x1p53 && fabs(high) <= 0x1p53,
                        "random: no whole numbers %.17g..%.17g", low, high);
+        MOSAIC_REQUIRE(holds(out->dtype, low, high), "random: %s cannot hold %.17g..%.17g",
+                       mosaic_tensor_describe(out), low, high);
         return MOSAIC_OK;
     }
     MOSAIC_REQUIRE(mosaic_dtype_is_float(out->dtype),
@@ -47,14 +56,18 @@ static mosaic_status place(mosaic_random_call *call, const mosaic_tensor *out, c
     for (int i = out->ndim - 1; i >= 0; i--) {
         int64_t size = whole ? whole[i] : out->size[i];
         int64_t start = offset ? offset[i] : 0, by = step ? step[i] : 1;
-        int64_t last = start + (out->size[i] - 1) * by;
-        MOSAIC_REQUIRE(!out->size[i] || (start >= 0 && by >= 1 && last < size),
-                       "random: axis %d: indices %lld..%lld are not in the whole tensor's %lld",
-                       i + 1, (long long)start + 1, (long long)last + 1, (long long)size);
-        call->first += start * stride;
-        call->stride[i] = by * stride;
-        MOSAIC_REQUIRE(!__builtin_mul_overflow(stride, size ? size : 1, &stride),
-                       "random: the whole tensor has too many elements");
+        int64_t steps = out->size[i] > 1 ? out->size[i] - 1 : 0, room = size - 1 - start, whole_to;
+        MOSAIC_REQUIRE(
+            !out->size[i] || (start >= 0 && by >= 1 && room >= 0 && (!steps || by <= room / steps)),
+            "random: axis %d: %lld indices from %lld, %lld apart, are not in the whole "
+            "tensor's %lld",
+            i + 1, (long long)out->size[i], (long long)start + 1, (long long)by, (long long)size);
+        MOSAIC_REQUIRE(!__builtin_mul_overflow(stride, size ? size : 1, &whole_to),
+                       "random: the whole tensor has too many elements: axis %d has %lld", i + 1,
+                       (long long)size);
+        call->first += out->size[i] ? start * stride : 0;
+        call->stride[i] = (steps ? by : 1) * stride;
+        stride = whole_to;
     }
     return MOSAIC_OK;
 }

@@ -68,6 +68,7 @@ describe("gradients of two operands", function()
   it("pow, by tensors and numbers", function()
     local a, b = fill({ 2, 3 }, { seed = 1 }):add(1.5):requires_grad_(), leaf({ 3 }, 2)
     mosaic.gradcheck(function(x, y) return x ^ y, x ^ 3, x ^ 0.5, x ^ 0, 2 ^ y end, { a, b })
+    mosaic.gradcheck(function(x) return 0 ^ x end, { a })
     local zero = mosaic.zeros { 2, dtype = "f64", requires_grad = true }
     local total = zero ^ 2 + zero ^ 1 + zero ^ 0
     total:sum():backward()

@@ -221,6 +221,13 @@ describe("an optimizer", function()
         local one = mosaic.ones { 1 }
         adam_state:load_state_dict { steps = one, lr = one, ["mean.1"] = mosaic.zeros { 3 } }
       end)
+    local free = optim.ScheduleFreeAdamW { params = { p, mosaic.zeros { 1, requires_grad = true } } }
+    local missing = "load_state_dict: not the state of a ScheduleFreeAdamW of 2 parameters: %s is missing"
+    local state, sgd = free:state_dict(), optim.SGD { params = { p }, lr = 3 }
+    fails(missing:format "weight_sum", function() free:load_state_dict(sgd:state_dict()) end)
+    assert.equal(2.5e-3, free.lr)
+    state["z.2"] = nil
+    fails(missing:format "z.2", function() free:load_state_dict(state) end)
   end)
 end)
 
@@ -258,6 +265,8 @@ describe("optim.clip_grad_norm_", function()
   it("refuses a norm that is not finite", function()
     local params = with_gradients()
     params[1].grad:fill_(0 / 0)
+    fails("clip_grad_norm_: max_norm must be at least 0, got -1",
+      function() optim.clip_grad_norm_(params, -1) end)
     fails("clip_grad_norm_: the norm of the gradients is ", function() optim.clip_grad_norm_(params, 1) end)
   end)
 end)

@@ -17,6 +17,20 @@ describe("constructors", function()
     assert.is_true(drawn.requires_grad)
   end)
 
+  it("make ranges with all options, of numbers that end", function()
+    local x = mosaic.arange(1, 2, 0.5, { dtype = "f64", requires_grad = true })
+    assert.same({ true, { 1, 1.5, 2 } }, { x.requires_grad, x:flat() })
+    for i, name in ipairs { "first", "last", "step" } do
+      local numbers = { 1, 2, 1 }
+      for _, wrong in ipairs { math.huge, -math.huge, 0 / 0 } do
+        numbers[i] = wrong
+        local ok, message = pcall(mosaic.arange, unpack(numbers))
+        assert.is_false(ok)
+        assert.matches(("arange: %s must be finite, got %%-?%%a+"):format(name), message)
+      end
+    end
+  end)
+
   local function refuses(text, make, ...)
     local ok, wrong = pcall(make, ...)
     assert.is_false(ok)

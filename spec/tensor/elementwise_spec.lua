@@ -95,6 +95,16 @@ describe("functions of one operand", function()
     fails("clamp: at least one of min and max is needed", function() x:clamp() end)
   end)
 
+  it("refuses to clamp to what is no interval, or to ends that integers do not have", function()
+    local x = mosaic.tensor { -2, 0, 5 }
+    fails("clamp: no number is in [3, 2]", function() x:clamp(3, 2) end)
+    fails("clamp: no number is in [", function() x:clamp(0 / 0, 2) end)
+    fails("clamp: min 0.5 and max 1.5 of i64 [3] must be integers",
+      function() x:to("i64"):clamp(0.5, 1.5) end)
+    assert.same({ 2, 2, 2 }, x:clamp(2, 2):flat())
+    assert.same({ 0, 0, 1 }, x:to("u8"):clamp(nil, 1):flat())
+  end)
+
   it("has the right limits at infinity, around zero and for NaN, in f32 too", function()
     for _, dtype in ipairs { "f64", "f32" } do
       local x = mosaic.tensor({ -HUGE, HUGE, NAN, 0 }, { dtype = dtype })

@@ -93,6 +93,20 @@ describe("gather and scatter", function()
     assert.same(alone, together)
   end)
 
+  it("refuse an index that they would overwrite while they read it", function()
+    local y, far = ids { 2, 1, 3, 3 }, ids { 2 ^ 40, 2 ^ 40 }
+    fails("scatter: the output i64 [4] shares memory with the index i64 [2]",
+      function() y:scatter_(1, y:slice(1, 1, 2), far) end)
+    fails("scatter: the output i64 [2] shares memory with the index i64 [2]",
+      function() y:slice(1, 2, 3):scatter_(1, y:slice(1, 1, 2), far) end)
+    fails("index_add: the output i64 [4] shares memory with the index i64 [4]",
+      function() y:index_add_(1, y, ids { 1, 1, 1, 1 }) end)
+    assert.same({ 2, 1, 3, 3 }, y:flat())
+    y:slice(1, 3, 4):scatter_(1, y:slice(1, 1, 2), 7) -- beside it
+    assert.same({ 2, 1, 7, 7 }, y:flat())
+    assert.same({ 1, 2 }, ids({ 2, 1 }):gather(1, ids { 2, 1 }):flat())
+  end)
+
   it("say what does not fit", function()
     fails("gather: index 4 at position [1,2] is outside 1..3", function() x:gather(2, ids { { 1, 4 } }) end)
     fails("gather: the index i64 [3,1] does not fit f64 [2,3] along axis 2",

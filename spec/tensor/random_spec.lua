@@ -111,6 +111,23 @@ describe("random numbers", function()
     assert.is_true(strided:reshape(-1):eq(one):all():item() == 1)
   end)
 
+  it("are refused where their numbers go past what can be counted", function()
+    fails("random: axis 1: 2049 indices from 1, 9007199254740992 apart, are not in the whole tensor's",
+      function() mosaic.rand { 2049, global = { shape = { 2 ^ 53 }, step = { 2 ^ 53 } } } end)
+    fails("random: the whole tensor has too many elements: axis 1 has 9007199254740992", function()
+      mosaic.rand { 1, 1, global = { shape = { 2 ^ 53, 2 ^ 53 }, offset = { 2 ^ 53, 2 ^ 53 } } }
+    end)
+  end)
+
+  it("randint refuses what its dtype does not hold", function()
+    fails("random: u8 [3] cannot hold 0..256", function() mosaic.randint(0, 256, { 3, dtype = "u8" }) end)
+    fails("random: u8 [3] cannot hold -1..5", function() mosaic.randint(-1, 5, { 3, dtype = "u8" }) end)
+    fails("random: i32 [1] cannot hold 0..2147483648",
+      function() mosaic.randint(0, 2 ^ 31, { 1, dtype = "i32" }) end)
+    assert.same({ 255 }, mosaic.randint(255, 255, { 1, dtype = "u8" }):flat())
+    assert.same({ -2 ^ 31 }, mosaic.randint(-2 ^ 31, -2 ^ 31, { 1, dtype = "i32" }):flat())
+  end)
+
   it("randint covers both ends evenly", function()
     local die = mosaic.randint(1, 6, { 60000, generator = mosaic.generator(1) })
     assert.equal("i64", die.dtype)
@@ -146,7 +163,7 @@ describe("random numbers", function()
       function() mosaic.rand { 2, dtype = "i64" } end)
     fails("random: no whole numbers 3..1", function() mosaic.randint(3, 1, { 2 }) end)
     fails("randint: high must be an integer, got a table", function() mosaic.randint(3, { 2 }) end)
-    fails("random: axis 1: indices 6..9 are not in the whole tensor's 8",
+    fails("random: axis 1: 4 indices from 6, 1 apart, are not in the whole tensor's 8",
       function() mosaic.rand { 4, 2, global = { shape = { 8, 2 }, offset = { 6, 1 } } } end)
     fails("rand: global.offset must be a list of 2 integers",
       function() mosaic.rand { 4, 2, global = { shape = { 8, 2 }, offset = { 6 } } } end)

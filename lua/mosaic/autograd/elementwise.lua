@@ -67,7 +67,9 @@ return {
     function(g, n) return -(g * n[1] / n[2]:square()) end },
   rdiv = { save = { 1 }, function(g, n) return g / n[1]:square() * -n[2] end },
   pow = { save = { 1, 2, "out" }, power_base_gradient, power_exponent_gradient },
-  rpow = { save = { "out" }, function(g, n) return g * n.out * math.log(n[2]) end },
+  rpow = { save = { "out" }, function(g, n)
+    return n[2] == 0 and g:zeros_like() or g * n.out * math.log(n[2])
+  end },
   maximum = { save = { 1, 2 }, function(g, n) return share_of(g, n[1]:ge(n[2]), n[1]:gt(n[2])) end,
     function(g, n) return share_of(g, n[1]:le(n[2]), n[1]:lt(n[2])) end },
   minimum = { save = { 1, 2 }, function(g, n) return share_of(g, n[1]:le(n[2]), n[1]:lt(n[2])) end,

@@ -35,6 +35,7 @@ end
 return function(params, max_norm)
   check.kind("clip_grad_norm_", "the list of parameters", params, "table")
   check.option("clip_grad_norm_", { max_norm = max_norm }, "max_norm", "number")
+  if not (max_norm >= 0) then check.fail("clip_grad_norm_: max_norm must be at least 0, got %g", max_norm) end
   local norm = autograd.no_grad(scope.run, total_norm, params)
   if not (norm > TINY and norm < HUGE) then norm = autograd.no_grad(scope.run, total_norm, params, true) end
   if norm ~= norm or norm == math.huge then

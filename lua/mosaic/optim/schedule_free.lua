@@ -85,8 +85,21 @@ function ScheduleFreeAdamW:state_dict()
   return state
 end
 
+--- The state of another optimizer, or of fewer parameters, has less.
+local function check_whole(self, state)
+  local names = { "weight_sum", "largest_lr" }
+  for i = 1, #self.params do names[i + 2] = "z." .. i end
+  for _, name in ipairs(names) do
+    if not state[name] then
+      check.fail("load_state_dict: not the state of a ScheduleFreeAdamW of %d parameters: %s is missing",
+        #self.params, name)
+    end
+  end
+end
+
 --- The parameters must hold y, as they did when the state was taken.
 function ScheduleFreeAdamW:load_state_dict(state)
+  check_whole(self, check.kind("load_state_dict", "the state", state, "table"))
   local slots = {}
   for name, t in pairs(state) do slots[name] = t end
   slots.weight_sum, slots.largest_lr = nil, nil

@@ -116,15 +116,18 @@ function create.ones(...) return filled("ones", 1, ...) end
 function create.arange(first, last, step, options)
   if type(step) == "table" then step, options = nil, step end
   step, options = step or 1, check.options("arange", options or {}, OPTIONS)
-  argument.number("arange", "first", first)
-  argument.number("arange", "last", last)
-  if argument.number("arange", "step", step) == 0 then check.fail("arange: step is 0") end
+  for i, name in ipairs { "first", "last", "step" } do
+    local value = argument.number("arange", name, (select(i, first, last, step)))
+    if value - value ~= 0 then check.fail("arange: %s must be finite, got %s", name, check.show(value)) end
+  end
+  if step == 0 then check.fail("arange: step is 0") end
   local values, count = {}, 0
   for value = first, last, step do
     count = count + 1
     values[count] = value
   end
-  return create.tensor(values, { dtype = options.dtype or "i64", device = options.device })
+  return create.tensor(values, { dtype = options.dtype or "i64", device = options.device,
+    requires_grad = options.requires_grad })
 end
 
 --- An i64 vector of runs on a device: each { first, step, count } gives first, first + step, ...
@@ -283,8 +286,10 @@ function Tensor:element_index(where, ...)
   end
   for i = 1, ndim do
     local at = check.integer(where, ("index %d"):format(i), (select(i, ...)))
+    local size = tonumber(self.c.size[i - 1])
     if at == 0 then check.fail("%s: index 0 of axis %d: indices count from 1", where, i) end
-    index[i - 1] = at > 0 and at - 1 or at + tonumber(self.c.size[i - 1])
+    if at < -size then check.fail("%s: index %d of axis %d is not in %s", where, at, i, self:describe()) end
+    index[i - 1] = at > 0 and at - 1 or at + size
   end
   return index
 end

@@ -125,12 +125,12 @@ function Tensor:t() return (self:transpose(-1, -2)) end
 function Tensor:slice(axis, from, to, step)
   local at = check.axis("slice", axis, self.c.ndim)
   local size = tonumber(self.c.size[at])
-  from, to = check.integer("slice", "from", from or 1), check.integer("slice", "to", to or size)
+  local first, last = check.integer("slice", "from", from or 1), check.integer("slice", "to", to or size)
   step = check.integer("slice", "step", step or 1)
-  if from < 0 then from = from + size + 1 end
-  if to < 0 then to = to + size + 1 end
+  from = first < 0 and first + size + 1 or first
+  to = last < 0 and last + size + 1 or last
   if from < 1 or to > size or to < from - 1 or step < 1 then
-    check.fail("slice: %d..%d step %d of axis %d is not in %s", from, to, step, at + 1, self:describe())
+    check.fail("slice: %d..%d step %d of axis %d is not in %s", first, last, step, at + 1, self:describe())
   end
   local c = Tensor.blank()
   check.call("mosaic_slice", c, self.c, at, from - 1, math.floor((to - from) / step) + 1, step)
@@ -147,9 +147,13 @@ end
 function Tensor:select(axis, index)
   local at = check.axis("select", axis, self.c.ndim)
   check.integer("select", "index", index)
+  local size = tonumber(self.c.size[at])
   if index == 0 then check.fail("select: index 0 of axis %d: indices count from 1", at + 1) end
+  if index < -size then
+    check.fail("select: index %d of axis %d is not in %s", index, at + 1, self:describe())
+  end
   local c = Tensor.blank()
-  check.call("mosaic_select", c, self.c, at, index > 0 and index - 1 or index + tonumber(self.c.size[at]))
+  check.call("mosaic_select", c, self.c, at, index > 0 and index - 1 or index + size)
   return (Tensor.wrap(c))
 end
 
@@ -194,6 +198,7 @@ function Tensor:flatten(first, last)
   if #shape == 0 then return self:reshape(1) end
   local from = check.axis("flatten", first or 1, #shape) + 1
   local to = check.axis("flatten", last or -1, #shape) + 1
+  if from > to then check.fail("flatten: axis %d of %s is behind axis %d", from, self:describe(), to) end
   for i = 1, from do flat[i] = shape[i] end
   for i = from + 1, to do flat[from] = flat[from] * shape[i] end
   for i = to + 1, #shape do flat[#flat + 1] = shape[i] end
