@@ -3,25 +3,24 @@
 local metrics = {}
 
 --- The chance that a row of the class scores above one of another class (ties count half); nil when there is
--- only one kind of row. By ranks (Mann and Whitney): O(n log n).
+-- only one kind of row. Both kinds' scores are sorted and walked through side by side: O(n log n).
+-- (Sorting numbers, not places by their scores, takes a third of the time: no function compares.)
 function metrics.binary_auc(scores, is_positive)
-  local order, positives, n = {}, 0, #scores
-  for i = 1, n do
-    order[i] = i
-    if is_positive[i] then positives = positives + 1 end
+  local positives, others = {}, {}
+  for i, score in ipairs(scores) do
+    local list = is_positive[i] and positives or others
+    list[#list + 1] = score
   end
-  if positives == 0 or positives == n then return nil end
-  table.sort(order, function(a, b) return scores[a] < scores[b] end)
-  local rank_sum, first = 0, 1
-  while first <= n do
-    local last = first
-    while last < n and scores[order[last + 1]] == scores[order[first]] do last = last + 1 end
-    for i = first, last do
-      if is_positive[order[i]] then rank_sum = rank_sum + (first + last) / 2 end
-    end
-    first = last + 1
+  if #positives == 0 or #others == 0 then return nil end
+  table.sort(positives)
+  table.sort(others)
+  local below, up_to, wins = 0, 0, 0 -- of the others: how many score less, and not more
+  for _, score in ipairs(positives) do
+    while below < #others and others[below + 1] < score do below = below + 1 end
+    while up_to < #others and others[up_to + 1] <= score do up_to = up_to + 1 end
+    wins = wins + (below + up_to) / 2
   end
-  return (rank_sum - positives * (positives + 1) / 2) / (positives * (n - positives))
+  return wins / (#positives * #others)
 end
 
 local function of_class(probabilities, labels, class)
