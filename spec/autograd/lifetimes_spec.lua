@@ -152,6 +152,20 @@ describe("the walk back", function()
     assert.same({ 1 }, g:tolist())
     for i = 1, 4 do assert.same({ 5 - i }, seen[i]:tolist()) end
   end)
+
+  it("adds a slice's gradient to what has arrived, never to what the caller has", function()
+    local x, w = leaf { 1, 2, 3, 4 }, leaf { { 1, 1, 1, 1 } }
+    local part, one = x:narrow(1, 2, 2), x:select(1, 4)
+    local square, product = x:view(2, 2), x:view(1, 4):linear(w)
+    local g = mosaic.tensor({ { 1, 1 }, { 1, 1 } }, { dtype = "f64" })
+    local roots = { (part * 10):sum(), one * 100, square, product:sum() } -- square's gradient comes first
+    mosaic.autograd.backward(roots, { [3] = g }, { retain_graph = true })
+    assert.same({ 2, 12, 12, 102 }, x.grad:tolist())
+    mosaic.autograd.backward({ square, roots[1] }, { g }) -- and is all that there is before the slice's
+    assert.same({ 3, 23, 23, 103 }, x.grad:tolist())
+    assert.same({ { 1, 1 }, { 1, 1 } }, g:tolist())
+    assert.same({ { 1, 2, 3, 4 } }, w.grad:tolist())
+  end)
 end)
 
 describe("what the walk back frees", function()

@@ -5,7 +5,7 @@
 --   kind = { shape, dtype, device, ... } of the tensor, shared by edges that agree in it
 --   own: false; "tensor": nobody else has grad, the Lua object (others may show the same numbers): it is
 --   freed as soon as it has been read, so that the next gradient is written to memory that a cache still
---   holds; "sum": nobody else has its numbers either, so that more is added to it in place
+--   holds; "numbers": nobody else has its numbers either, so that more is added to it in place
 local C = require "mosaic.ffi"
 local check = require "mosaic.check"
 local state = require "mosaic.state"
@@ -52,30 +52,36 @@ local function unbroadcast(grad, shape)
   return view
 end
 
---- Adds a gradient to an edge, in the edge's shape and dtype; fresh: nobody else has the tensor.
-function edges.deposit(edge, grad, fresh)
+--- Adds a gradient to an edge, in the edge's shape and dtype; own: as an edge's.
+function edges.deposit(edge, grad, own)
   local kind, sum, given = edge.kind, edge.grad, grad
   if grad.c.dtype ~= kind.number then grad = grad:to(kind.dtype) end
   if not has_shape(grad.c, kind.shape) then grad = unbroadcast(grad, kind.shape) end
   if grad ~= given then
-    if fresh then given:free() end
-    fresh = true
+    if own then given:free() end
+    own = "numbers"
   end
   if not sum then
-    edge.grad, edge.own = grad, fresh and "tensor" or false
+    edge.grad, edge.own = grad, own or false
     return
-  elseif edge.own == "sum" then
+  elseif edge.own == "numbers" then
     check.call("mosaic_binary", sum.c, sum.c, grad.c, C.MOSAIC_BINARY_ADD, 1, 0)
   else
     edges.replace(edge, sum + grad)
   end
-  if fresh then grad:free() end
+  if own then grad:free() end
 end
 
 --- Puts a sum that nobody else has in the place of what had arrived, which nobody reads any more.
 function edges.replace(edge, sum)
   if edge.own and not edge.place then edge.grad:free() end
-  edge.grad, edge.own = sum, "sum"
+  edge.grad, edge.own = sum, "numbers"
+end
+
+--- What has arrived, to be written: a copy where others may have its numbers.
+function edges.writable(edge)
+  if edge.own ~= "numbers" then edges.replace(edge, edge.grad:clone()) end
+  return edge.grad
 end
 
 --- A tensor of this dtype to write an edge's gradient into before it is deposited, where that saves a copy;
@@ -96,7 +102,7 @@ function edges.settle(edge)
   edge.state = false
   if grad and leaf.grad then leaf.grad:add_(grad)
   elseif grad then
-    leaf.grad = own == "sum" and grad or grad:clone()
+    leaf.grad = own == "numbers" and grad or grad:clone()
     state.keep_gradient(leaf)
   end
   clear(edge, leaf.grad ~= grad)

@@ -15,7 +15,8 @@
 -- `adds = i`: where argument i has a gradient already, it is ctx.arrived, and what backward returns for i is
 -- that sum with its own share added (nil: it has none). Others may have ctx.arrived: it must not be written.
 -- `pure = true`: backward keeps none of the gradients that it gets, and returns tensors that nobody else has,
--- each once: the tape frees them when they have been read.
+-- each once: the tape frees them when they have been read. `fresh = true`: and nobody else has their numbers,
+-- as a view would: more is added to them in place.
 -- `collective = true`: every rank must take part in backward, so the call is recorded whenever the
 -- tape runs, whether or not this rank's arguments want a gradient.
 local C = require "mosaic.ffi"
@@ -89,6 +90,7 @@ end
 --- What is added to goes first: where an argument is given twice, the other's share comes on top.
 local function rule_of(name, definition)
   local adds, pure = definition.adds, definition.pure
+  local own = pure and (definition.fresh and "numbers" or "tensor")
   return function(node)
     local got, count = gradients_of(node)
     local context, inputs = node.context, node.inputs
@@ -103,7 +105,7 @@ local function rule_of(name, definition)
       gradients[adds] = nil
     end
     for i, edge in ipairs(inputs) do
-      if edge and gradients[i] then edges.deposit(edge, gradients[i], pure) end
+      if edge and gradients[i] then edges.deposit(edge, gradients[i], own) end
     end
   end
 end
@@ -123,7 +125,7 @@ end
 
 return function(name, definition)
   check.kind("Function", "the name", name, "string")
-  check.options("Function", definition, { "forward", "backward", "collective", "adds", "pure" })
+  check.options("Function", definition, { "forward", "backward", "collective", "adds", "pure", "fresh" })
   check.callable("Function", "forward", definition.forward)
   check.callable("Function", "backward", definition.backward)
   local rule = rule_of(name, definition)

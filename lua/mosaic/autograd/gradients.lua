@@ -4,10 +4,12 @@ local indexing = require "mosaic.autograd.indexing"
 local input = require "mosaic.autograd.input"
 local products = require "mosaic.autograd.products"
 
---- Puts g where a view took it from: zeros elsewhere.
-local function scatter_view(g, n, view)
-  local whole = g:zeros_of(input.shape(n, 1))
-  view(whole):copy_(g)
+--- Adds g to what has arrived, where a view took it from; nothing has: zeros elsewhere.
+local function scatter_view(g, n, sum, view)
+  local whole = sum or g:zeros_of(input.shape(n, 1))
+  local place = view(whole)
+  if sum then place:add_(g) else place:copy_(g) end
+  place:free()
   return whole
 end
 
@@ -20,11 +22,11 @@ end
 local gradients = {
   view = { list = true, function(g, n) return g:reshape(input.shape(n, 1)) end },
   permute = { list = true, function(g, n) return g:permute(inverse_order(n[2])) end },
-  slice = { function(g, n)
-    return scatter_view(g, n, function(whole) return whole:slice(n[2], n[3], n[4], n[5]) end)
+  slice = { adds = 1, writes = true, fresh = true, function(g, n, sum)
+    return scatter_view(g, n, sum, function(whole) return whole:slice(n[2], n[3], n[4], n[5]) end)
   end },
-  select = { function(g, n)
-    return scatter_view(g, n, function(whole) return whole:select(n[2], n[3]) end)
+  select = { adds = 1, writes = true, fresh = true, function(g, n, sum)
+    return scatter_view(g, n, sum, function(whole) return whole:select(n[2], n[3]) end)
   end },
   expand = { list = true, function(g) return g end },
   matmul = products.matmul,

@@ -11,7 +11,7 @@ local cat, split = join.cat, Tensor.split
 local function cat_rule(node)
   local pieces = split(node.grad, node.context.sizes, node.context.axis)
   for i, edge in ipairs(node.inputs) do
-    if edge then edges.deposit(edge, pieces[i], true) end
+    if edge then edges.deposit(edge, pieces[i], "tensor") end
   end
 end
 
@@ -46,7 +46,7 @@ local function split_rule(node)
     if not gradient then part:fill_(0) elseif gradient ~= part then part:copy_(gradient) end
     if gradient ~= part then part:free() end
   end
-  edges.deposit(node.inputs[1], whole, true)
+  edges.deposit(node.inputs[1], whole, "tensor")
 end
 
 local function record_split(views, x, axis)

@@ -9,6 +9,7 @@ local of_parameters = products.of_parameters
 Tensor.linear_gelu = Function("linear_gelu", {
   adds = 1,
   pure = true,
+  fresh = true,
   forward = function(ctx, x, weight, bias, kind)
     local out, product = x:linear_gelu_forward(weight, bias, kind)
     ctx:save("x", x)
@@ -33,6 +34,7 @@ Tensor.linear_gelu = Function("linear_gelu", {
 Tensor.feed_forward = Function("feed_forward", {
   adds = 1,
   pure = true,
+  fresh = true,
   forward = function(ctx, x, weight1, bias1, weight2, bias2, kind)
     local hidden, product = x:linear_gelu_forward(weight1, bias1, kind)
     ctx:save("x", x)

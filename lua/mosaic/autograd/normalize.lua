@@ -4,6 +4,7 @@ local Tensor = require "mosaic.tensor"
 
 Tensor.layer_norm = Function("layer_norm", {
   pure = true,
+  fresh = true,
   forward = function(ctx, x, weight, bias, eps)
     local out, stats = x:layer_norm_forward(weight, bias, eps)
     ctx:save("x", x)
@@ -35,6 +36,7 @@ Tensor.add_layer_norm = Function("add_layer_norm", {
 
 Tensor.rms_norm = Function("rms_norm", {
   pure = true,
+  fresh = true,
   forward = function(ctx, x, weight, eps)
     local out, stats = x:rms_norm_forward(weight, eps)
     ctx:save("x", x)

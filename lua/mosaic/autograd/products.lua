@@ -82,7 +82,7 @@ end
 return {
   of_parameters = of_parameters,
   matmul = { save = { 1, 2 }, matmul_left, matmul_right },
-  linear = { save = { 1, 2 }, adds = 1,
+  linear = { save = { 1, 2 }, adds = 1, fresh = true,
     function(g, n, sum) return g:linear_backward(n[2], sum) end,
     linear_weight, linear_bias,
   },

@@ -4,7 +4,8 @@
 -- gradient of the result and n the node: n[i] is argument i, n.out the result, input.shape(n, i) the
 -- shape of argument i. Tensors are kept only where `save` names them (an index, or "out"); other arguments
 -- always. Broadcasting and dtypes are undone by the tape. With adds = i, di(g, n, sum) is di(g, n) + sum
--- where there is a sum already.
+-- where there is a sum already, and with writes = true it may be the sum itself, written. With fresh = true
+-- nobody else has the numbers of any di, unless it is g itself.
 --
 -- There are many of these nodes, and on tiny tensors they are most of the time: one table each, without
 -- loops or a varying number of arguments, which the compiler does not like. Its list has
@@ -20,6 +21,7 @@ local Tensor = require "mosaic.tensor"
 local getmetatable, tonumber = getmetatable, tonumber
 local next_number, check_saved = tape.next_number, tape.check_saved
 local kind_of, deposit, replace, clear = edges.kind_of, edges.deposit, edges.replace, edges.clear
+local writable = edges.writable
 
 local EDGE, WRITES, OUT = input.EDGE, 9, 13
 
@@ -68,10 +70,12 @@ local function differentiate(node, row, g, i)
   local edge = node[EDGE + i]
   if not edge then return end
   if row.adds == i and edge.grad then
-    replace(edge, row[i](g, node, edge.grad))
+    local arrived = row.writes and writable(edge) or edge.grad
+    local sum = row[i](g, node, arrived)
+    if sum ~= arrived then replace(edge, sum) end
   else
     local gradient = row[i](g, node)
-    deposit(edge, gradient, gradient ~= g)
+    deposit(edge, gradient, gradient ~= g and (row.fresh and "numbers" or "tensor"))
     if edge.grad == g then node.own = false end
   end
 end
