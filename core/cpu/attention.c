@@ -30,7 +30,9 @@ typedef struct {
     int64_t taken, *passed;        /* chunks; (units, chunks): mosaic_attention_part */
     int64_t outer[3], shared[3];   /* (b0, b1, kv_heads): spread over threads; done in turn */
     int64_t scratch;               /* bytes that a thread needs */
-    bool failed;                   /* to allocate them */
+    mosaic_attention_survey survey;
+    mosaic_attention_reaches *reaches; /* (units), or NULL */
+    bool failed;                       /* to allocate them */
     mosaic_attention_work work;
     mosaic_attention_fault fault;
 } job;
@@ -61,8 +63,11 @@ mosaic_status mosaic_cpu_attention_work_reset(const mosaic_device *self, int acc
 static mosaic_attention_unit unit_of(const job *j, int64_t index)
 {
     const int64_t *size = j->call->k.size;
-    return mosaic_attention_unit_at(j->call, &j->positions, index / (size[1] * size[2]),
-                                    index / size[2] % size[1], index % size[2]);
+    mosaic_attention_unit u =
+        mosaic_attention_unit_at(j->call, &j->positions, index / (size[1] * size[2]),
+                                 index / size[2] % size[1], index % size[2]);
+    if (j->reaches) u.reaches = &j->reaches[index];
+    return u;
 }
 
 /* Unit i + 1, in `room`, where that is before `to`. */
@@ -122,29 +127,13 @@ static mosaic_status open_job(job *j, const mosaic_attention_call *call)
     return MOSAIC_OK;
 }
 
-/* Of all that are reported the first one stays, whichever thread finds it. */
-void mosaic_attention_report(const mosaic_attention_unit *u, const mosaic_program_run *run,
-                             int64_t j)
-{
-    mosaic_attention_fault *fault = u->fault;
-    const char *entry = run->program == u->score ? "mask.score" : "mask.keep";
-    const int64_t at[] = {(int64_t)run->batch, (int64_t)run->head, (int64_t)run->query,
-                          run->key[j]};
-    while (__atomic_test_and_set(&fault->busy, __ATOMIC_ACQUIRE)) {
-    }
-    int axis = 0;
-    while (axis < 3 && at[axis] == fault->at[axis]) axis++;
-    if (!fault->entry || at[axis] < fault->at[axis]) {
-        fault->entry = entry;
-        memcpy(fault->at, at, sizeof at);
-    }
-    __atomic_clear(&fault->busy, __ATOMIC_RELEASE);
-}
+static int64_t reaches_bytes(const job *j) { return j->units * (int64_t)sizeof *j->reaches; }
 
 static mosaic_status close_job(job *j)
 {
     const mosaic_attention_fault *fault = &j->fault;
     mosaic_attention_plan_clear(&j->positions);
+    if (j->reaches) mosaic_cpu_release(&mosaic_cpu_device, j->reaches, reaches_bytes(j));
     MOSAIC_REQUIRE(!fault->entry,
                    "attention: %s looks up an entry that its table does not have, for b, h, i, j = "
                    "%lld, %lld, %lld, %lld",
@@ -178,6 +167,26 @@ static void spread(job *j, int64_t count, void (*body)(void *context, int64_t fr
 {
     int64_t work = mosaic_tensor_numel(&j->call->q) * j->call->k.size[3] / count;
     mosaic_parallel(count, work < SMALL_WORK ? SMALL_WORK / (work + 1) : 1, body, j);
+}
+
+static void survey_units(void *context, int64_t from, int64_t to)
+{
+    job *j = context;
+    for (int64_t i = from; i < to; i++) {
+        const mosaic_attention_unit u = unit_of(j, i);
+        j->survey(&u, &j->reaches[i]);
+    }
+}
+
+/* Units of several parts are looked at once, not by each of these. Measured, N = 4096, d = 24 to
+ * 128: in bf16 forward takes 7-12 % less time, backward 4-8 %, in f32 0-6 % and 0-3 %. Where there
+ * is no memory for it, parts look for themselves. */
+static void look_at_units(job *j, mosaic_attention_survey survey, int64_t parts)
+{
+    if (!survey || parts == 1) return;
+    j->survey = survey;
+    j->reaches = mosaic_cpu_allocate(&mosaic_cpu_device, reaches_bytes(j));
+    if (j->reaches) mosaic_parallel(j->units, 1, survey_units, j);
 }
 
 /* Chunks in the order 0, n-1, 1, n-2, ...: any stretch of it has early and late ones, so that
@@ -261,6 +270,7 @@ mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call)
     MOSAIC_TRY(open_job(&j, call));
     mosaic_attention_unit u = unit_of(&j, 0);
     j.scratch = j.forward->scratch(&u, j.row_chunk);
+    look_at_units(&j, j.forward->survey, j.row_chunks);
     spread(&j, j.units * j.row_chunks, forward_chunks);
     return close_job(&j);
 }
@@ -286,7 +296,7 @@ static void backward_chunks(const job *j, int64_t i, int64_t from, int64_t to,
         int64_t b0 = i / (o[1] * o[2]) + t / (s[1] * s[2]);
         int64_t b1 = i / o[2] % o[1] + t / s[2] % s[1], head = i % o[2] + t % s[2];
         int64_t unit = (b0 * size[1] + b1) * size[2] + head;
-        mosaic_attention_unit u = mosaic_attention_unit_at(j->call, &j->positions, b0, b1, head);
+        mosaic_attention_unit u = unit_of(j, unit);
         u.next = next;
         for (int64_t c = from; c < to; c++) {
             int64_t key = c * j->keys;
@@ -349,6 +359,7 @@ mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call)
     j.scratch = j.backward->scratch(&u);
     j.keys = j.backward->keys(&u);
     j.key_chunks = (u.nk + j.keys - 1) / j.keys;
+    look_at_units(&j, j.backward->survey, j.key_chunks);
     if (!shares_units(&j)) {
         spread(&j, j.outer[0] * j.outer[1] * j.outer[2], backward_units);
         return close_job(&j);

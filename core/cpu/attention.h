@@ -30,6 +30,12 @@ typedef struct {
     int64_t at[4];     /* batch entry, head, query, key */
 } mosaic_attention_fault;
 
+/* The largest sizes of a unit's operands, q times the power of two in scale: whether a kernel can
+ * take them. */
+typedef struct {
+    float q, k, v, dout, delta; /* the last two backward only */
+} mosaic_attention_reaches;
+
 typedef struct mosaic_attention_unit {
     int64_t group, nq, nk; /* query heads, queries of each, keys */
     int64_t d;
@@ -46,6 +52,7 @@ typedef struct mosaic_attention_unit {
     mosaic_attention_dropout dropout;
     const mosaic_program *score, *keep_if; /* of the mask, or NULL */
     mosaic_attention_fault *fault;
+    const mosaic_attention_reaches *reaches;  /* NULL: nobody has looked yet */
     bool accumulate;                          /* backward adds to dq, dk, dv */
     const struct mosaic_attention_unit *next; /* whose turn is after this one; or NULL */
 } mosaic_attention_unit;
@@ -140,12 +147,17 @@ static inline int64_t mosaic_attention_registers(const mosaic_attention_unit *u)
 void mosaic_attention_report(const mosaic_attention_unit *u, const mosaic_program_run *run,
                              int64_t j);
 
+typedef void (*mosaic_attention_survey)(const mosaic_attention_unit *u,
+                                        mosaic_attention_reaches *reaches);
+
 /* Who does the work, and adds to `work` what it was. Rows count over the group: row r is query r %
- * nq of head r / nq. Scratch for so many rows is so many bytes, 64-aligned. */
+ * nq of head r / nq. Scratch for so many rows is so many bytes, 64-aligned. A unit that is run in
+ * several parts is surveyed before. */
 struct mosaic_attention_kernels {
     int64_t (*scratch)(const mosaic_attention_unit *u, int64_t rows);
     void (*run)(const mosaic_attention_unit *u, int64_t from, int64_t to, void *scratch,
                 mosaic_attention_work *work);
+    mosaic_attention_survey survey; /* NULL: no matter how large they are */
 };
 
 /* What one call of backward does: all rows against these keys, which start at a multiple of `keys`
@@ -171,6 +183,7 @@ struct mosaic_attention_backward_kernels {
     int64_t (*scratch)(const mosaic_attention_unit *u);
     void (*run)(const mosaic_attention_unit *u, const mosaic_attention_part *part, void *scratch,
                 mosaic_attention_work *work);
+    mosaic_attention_survey survey;
 };
 
 /* Short axes without a mask, several problems (b0, b1, head) at a time; backward without groups. */

@@ -228,6 +228,7 @@ static int64_t forward_scratch_bytes(const mosaic_attention_unit *u, int64_t row
     return scratch_bytes(u);
 }
 
-const mosaic_attention_kernels mosaic_attention_plain = {forward_scratch_bytes, forward};
-const mosaic_attention_backward_kernels mosaic_attention_backward_plain = {chunk_keys,
-                                                                           scratch_bytes, backward};
+const mosaic_attention_kernels mosaic_attention_plain = {.scratch = forward_scratch_bytes,
+                                                         .run = forward};
+const mosaic_attention_backward_kernels mosaic_attention_backward_plain = {
+    .keys = chunk_keys, .scratch = scratch_bytes, .run = backward};

@@ -1,6 +1,8 @@
 /* attention_unit.c - a call's masks as positions, and the units that it is cut into. */
 #include "attention_unit.h"
 
+#include <string.h>
+
 #include "cpu.h"
 
 /* ---- what the masks say about positions ----------------------------------------------------- */
@@ -136,4 +138,23 @@ mosaic_attention_unit mosaic_attention_unit_at(const mosaic_attention_call *c,
     u.q_document = documents_of(o->q_documents, b0, b1, &u.q_document_step);
     u.k_document = documents_of(o->k_documents, b0, b1, &u.k_document_step);
     return u;
+}
+
+/* Of all that are reported the first one stays, whichever thread finds it. */
+void mosaic_attention_report(const mosaic_attention_unit *u, const mosaic_program_run *run,
+                             int64_t j)
+{
+    mosaic_attention_fault *fault = u->fault;
+    const char *entry = run->program == u->score ? "mask.score" : "mask.keep";
+    const int64_t at[] = {(int64_t)run->batch, (int64_t)run->head, (int64_t)run->query,
+                          run->key[j]};
+    while (__atomic_test_and_set(&fault->busy, __ATOMIC_ACQUIRE)) {
+    }
+    int axis = 0;
+    while (axis < 3 && at[axis] == fault->at[axis]) axis++;
+    if (!fault->entry || at[axis] < fault->at[axis]) {
+        fault->entry = entry;
+        memcpy(fault->at, at, sizeof at);
+    }
+    __atomic_clear(&fault->busy, __ATOMIC_RELEASE);
 }

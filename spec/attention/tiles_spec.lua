@@ -83,6 +83,20 @@ describe("attention on axes that are long enough for matrix tiles", function()
     end
   end)
 
+  it("... of one head beside another, in however many parts they are worked on", function()
+    for _, dtype in ipairs { "f32", "bf16" } do
+      local q, k, v = operands({ 1, 2, 2, 800, 800, 64 }, dtype)
+      v:select(2, 2):mul_(2 ^ -126)
+      local dout = values(q.shape, 7, "f32")
+      local both = support.run(q, k, v, {}, dout)
+      for head = 1, 2 do
+        local function own(x) return x:narrow(2, head, 1) end
+        local alone = support.run(own(q), own(k), own(v), {}, own(dout))
+        for name, t in pairs(alone) do assert.equal(0, (own(both[name]) - t):abs():max():item(), name) end
+      end
+    end
+  end)
+
   it("... however small or large its gradient is, or the scale", function()
     for _, dtype in ipairs { "f32", "bf16" } do
       for _, size in ipairs { 2 ^ -126, 2 ^ -110, 2 ^ -40, 2 ^ 70, 2 ^ 100 } do

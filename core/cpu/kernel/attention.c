@@ -84,4 +84,5 @@ static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, vo
     attend_rows(u, from, to, scratch, work);
 }
 
-const mosaic_attention_kernels MOSAIC_KERNELS(attention) = {scratch_bytes, forward};
+const mosaic_attention_kernels MOSAIC_KERNELS(attention) = {.scratch = scratch_bytes,
+                                                            .run = forward};

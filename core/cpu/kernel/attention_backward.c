@@ -45,4 +45,4 @@ VEC_INLINE void make_scores(int vectors, const mosaic_attention_unit *u, float *
 #include "attention_backward.h"
 
 const mosaic_attention_backward_kernels MOSAIC_KERNELS(attention_backward) = {
-    chunk_keys, scratch_bytes, work_part};
+    .keys = chunk_keys, .scratch = scratch_bytes, .run = work_part};

@@ -142,4 +142,4 @@ static void forward(const mosaic_attention_unit *u, int64_t from, int64_t to, vo
     _tile_release();
 }
 
-const mosaic_attention_kernels mosaic_cpu_attention_amx = {most_scratch_bytes, forward};
+const mosaic_attention_kernels mosaic_cpu_attention_amx = {most_scratch_bytes, forward, survey};

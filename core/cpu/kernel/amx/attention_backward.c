@@ -195,8 +195,7 @@ static gains gains_of(const mosaic_attention_unit *u)
  * holds, so that slopes of a mask's program may be as large as 2^27. */
 static bool bounded(const mosaic_attention_unit *u, const reaches *r)
 {
-    const double dout = (double)reach(&u->dout, u->group, u->nq, u->d, 1, false);
-    const double delta = (double)reach(&u->delta, u->group, u->nq, 1, 1, false);
+    const double dout = (double)r->dout, delta = (double)r->delta;
     const double rows = (double)(u->group * u->nq), keys = (double)u->nk, power = (double)POWER;
     const double rise = u->dropout.below ? (double)u->dropout.scale : 1;
     const double ds = power * ((double)r->v * dout * (double)u->d * rise + delta), most = 0x1p100;
@@ -228,4 +227,4 @@ static void backward(const mosaic_attention_unit *u, const mosaic_attention_part
 }
 
 const mosaic_attention_backward_kernels mosaic_cpu_attention_backward_amx = {
-    chunk_keys, most_scratch_bytes, backward};
+    chunk_keys, most_scratch_bytes, backward, survey};

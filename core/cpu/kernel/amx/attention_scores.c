@@ -62,5 +62,5 @@ static void backward(const mosaic_attention_unit *u, const mosaic_attention_part
     _tile_release();
 }
 
-const mosaic_attention_backward_kernels mosaic_cpu_attention_scores_amx = {chunk_keys,
-                                                                           scratch_bytes, backward};
+const mosaic_attention_backward_kernels mosaic_cpu_attention_scores_amx = {
+    .keys = chunk_keys, .scratch = scratch_bytes, .run = backward};

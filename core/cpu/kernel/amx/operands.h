@@ -139,18 +139,28 @@ static inline float reach(const mosaic_rows *m, int64_t heads, int64_t rows, int
     return largest;
 }
 
-typedef struct {
-    float q, k, v; /* the largest; q times the power of two in scale */
-} reaches;
+typedef mosaic_attention_reaches reaches;
+
+static void survey(const mosaic_attention_unit *u, reaches *r)
+{
+    *r = (reaches){.q = INFINITY};
+    if (!pays(u)) return;
+    r->q = reach(&u->q, u->group, u->nq, u->d, scaling_of(u->scale).power, true);
+    r->k = reach(&u->k, 1, u->nk, u->d, 1, true);
+    r->v = reach(&u->v, 1, u->nk, u->d, 1, true);
+    if (!u->dout.data) return;
+    r->dout = reach(&u->dout, u->group, u->nq, u->d, 1, false);
+    r->delta = reach(&u->delta, u->group, u->nq, 1, 1, false);
+}
 
 /* Are scores made by tiles? Forward and backward have to agree to the bit, so nothing but q, k, v
  * and scale decides. */
 static inline bool takes(const mosaic_attention_unit *u, reaches *r)
 {
-    if (!pays(u)) return false;
-    r->q = reach(&u->q, u->group, u->nq, u->d, scaling_of(u->scale).power, true);
-    r->k = reach(&u->k, 1, u->nk, u->d, 1, true);
-    r->v = reach(&u->v, 1, u->nk, u->d, 1, true);
+    if (u->reaches)
+        *r = *u->reaches;
+    else
+        survey(u, r);
     return r->q < INFINITY && r->k < INFINITY && r->v < INFINITY;
 }
 
