@@ -77,6 +77,10 @@ mosaic_status mosaic_output(mosaic_tensor *out, const char *op, int dtype, int n
                             const int64_t *size, const mosaic_device *device)
 {
     if (!out->storage) return make(out, op, dtype, ndim, size, device);
+    for (int i = 0; i < out->ndim; i++)
+        MOSAIC_REQUIRE(out->stride[i] || out->size[i] <= 1,
+                       "%s: cannot write to %s, whose axis %d is expanded; clone it first", op,
+                       mosaic_tensor_describe(out), i + 1);
     bool same = out->dtype == dtype && out->ndim == ndim && mosaic_device_of(out) == device;
     for (int i = 0; same && i < ndim; i++) same = out->size[i] == size[i];
     if (same) return MOSAIC_OK;

@@ -85,6 +85,22 @@ describe("writes in place", function()
     assert.same({ 1, 1 }, x:tolist())
   end)
 
+  it("refuse what repeats its elements, each of which would get several values", function()
+    local row, all = mosaic.zeros { 3 }, mosaic.ones { 2, 3 }
+    local cannot = ": cannot write to f32 [2,3], whose axis 1 is expanded; clone it first"
+    local y = row:expand(2, 3)
+    fails("copy" .. cannot, function() y:copy_(all) end)
+    fails("add" .. cannot, function() y:add_(all) end)
+    fails("random" .. cannot, function() y:uniform_(0, 1) end)
+    fails("random" .. cannot, function() y:normal_(0, 1) end)
+    fails("scatter" .. cannot, function() y:scatter_(1, ids:view(2, 1), all) end)
+    fails("scatter_add" .. cannot, function() y:scatter_add_(1, ids:view(2, 1), all) end)
+    fails("index_add" .. cannot, function() y:index_add_(1, ids, all) end)
+    assert.same({ 0, 0, 0 }, row:flat())
+    assert.same({ 1, 1, 1, 1, 1, 1 }, y:fill_(1):flat())
+    assert.same({ 2, 2, 2 }, row:view(1, 3):expand(1, 3):copy_(all[1] * 2):flat())
+  end)
+
   it("say what they cannot write", function()
     fails("copy_: the source must be a tensor, got 3", function() x:copy_(3) end)
     fails('fill_: the value must be a number, got "x"', function() x:fill_ "x" end)

@@ -142,10 +142,6 @@ static mosaic_status prepare_output(mosaic_tensor *out, const char *op, mosaic_d
     MOSAIC_REQUIRE(mosaic_dtype_is_float(out->dtype) || !mosaic_dtype_is_float(dtype),
                    "%s: a result of dtype %s cannot be written to %s", op, mosaic_dtype_name(dtype),
                    mosaic_tensor_describe(out));
-    for (int i = 0; i < out->ndim; i++)
-        MOSAIC_REQUIRE(out->stride[i] || out->size[i] <= 1,
-                       "%s: cannot write to %s, whose axis %d is expanded; clone it first", op,
-                       mosaic_tensor_describe(out), i + 1);
     MOSAIC_TRY(mosaic_output(out, op, out->dtype, ndim, size, device));
     mosaic_tensor_note_write(out);
     return MOSAIC_OK;

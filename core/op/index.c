@@ -31,6 +31,12 @@ static mosaic_status check_apart(const char *op, const mosaic_tensor *out, const
     return MOSAIC_OK;
 }
 
+/* Can every element of out be written by itself? */
+static mosaic_status check_target(const char *op, mosaic_tensor *out)
+{
+    return mosaic_output(out, op, out->dtype, out->ndim, out->size, mosaic_device_of(out));
+}
+
 /* An index that is overwritten while it is read would lead anywhere. */
 static mosaic_status check_written(const char *op, const mosaic_tensor *out,
                                    const mosaic_tensor *index)
@@ -111,6 +117,7 @@ static mosaic_status scatter(const char *op, mosaic_tensor *out, int axis,
                              const mosaic_tensor *index, const mosaic_tensor *source, bool add)
 {
     MOSAIC_TRY(check_axis(op, out, axis));
+    MOSAIC_TRY(check_target(op, out));
     MOSAIC_TRY(mosaic_check_operands(op, out, source));
     MOSAIC_TRY(check_index(op, out, index, out->size[axis]));
     mosaic_tensor base, from = *source;
@@ -182,6 +189,7 @@ mosaic_status mosaic_index_add(mosaic_tensor *out, int axis, const mosaic_tensor
                                const mosaic_tensor *source)
 {
     MOSAIC_TRY(check_list("index_add", out, axis, index));
+    MOSAIC_TRY(check_target("index_add", out));
     MOSAIC_TRY(mosaic_check_operands("index_add", out, source));
     mosaic_tensor base = *out;
     base.size[axis] = index->size[0], base.stride[axis] = 0;

@@ -77,6 +77,8 @@ mosaic_status mosaic_random(mosaic_tensor *out, mosaic_random_kind kind, double 
                             const int64_t *offset, const int64_t *step)
 {
     MOSAIC_TRY(mosaic_check_operands("random", out, NULL));
+    MOSAIC_TRY(
+        mosaic_output(out, "random", out->dtype, out->ndim, out->size, mosaic_device_of(out)));
     MOSAIC_TRY(check_range(kind, out, low, high));
     mosaic_random_call call = {
         .kind = kind, .low = low, .high = high, .seed = seed, .stream = stream};
