@@ -15,21 +15,21 @@ local try = mpi and not inside_job and it or pending
 
 describe("an MPI job", function()
   try("ends with 86 after MOSAIC_TIMEOUT, naming rank, operation and line", function()
-    local text, status = run("MOSAIC_TIMEOUT=0.7", 2, [[
+    local text, status = run("MOSAIC_TIMEOUT=2", 2, [[
       if comm.rank == 1 then os.execute "sleep 8" end
       comm:all_reduce(mosaic.ones { 65536 })]])
     local report = "mosaic: rank 0/2 %([^)]+ pid %d+%): all_reduce f32 %[65536%] sum #0 from rank 1 "
-      .. "not complete after 0%.7 s %([^)]+:4%)"
+      .. "not complete after 2%.0 s %([^)]+:4%)"
     assert(text:find(report), text)
     assert.equal(86, status)
   end)
 
   try("ends after MOSAIC_TIMEOUT where a rank asks with test", function()
-    local text, status = run("MOSAIC_TIMEOUT=0.7", 2, [[
+    local text, status = run("MOSAIC_TIMEOUT=2", 2, [[
       if comm.rank == 1 then os.execute "sleep 8" end
       local request = comm:barrier { async = true }
       while not request:test() do end]])
-    local report = "mosaic: rank 0/2 %([^)]+%): barrier #0 from rank 1 not complete after 0%.7 s %([^)]+:5%)"
+    local report = "mosaic: rank 0/2 %([^)]+%): barrier #0 from rank 1 not complete after 2%.0 s %([^)]+:5%)"
     assert(text:find(report), text)
     assert.equal(86, status)
   end)
@@ -43,9 +43,9 @@ describe("an MPI job", function()
   end)
 
   try("ends when one rank leaves early", function()
-    local text, status = run("MOSAIC_TIMEOUT=0.7", 2, [[
+    local text, status = run("MOSAIC_TIMEOUT=2", 2, [[
       if comm.rank == 0 then comm:recv(mosaic.ones { 1 }, 1) end]])
-    local report = "^mosaic: rank 0/2 %([^)]+%): recv f32 %[1%] from rank 1 not complete after 0%.7 s "
+    local report = "^mosaic: rank 0/2 %([^)]+%): recv f32 %[1%] from rank 1 not complete after 2%.0 s "
     assert(text:find(report), text)
     assert.equal(86, status)
   end)

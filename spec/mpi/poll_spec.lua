@@ -1,18 +1,19 @@
 --- Messages go on while kernels compute, without any call of the communicator.
 local mosaic = require "mosaic"
 local C = require "mosaic.ffi"
+local clock = require "mosaic.clock"
 
 local comm = mosaic.comm.world()
-local MOST = 4000 -- computations; without polling the message would not come after any number of them
+local MOST = 60 -- seconds of computations; without polling the message would not come after any number of them
 
 --- Computes until this `kind` of operation has received so many bytes; the last result.
 local function compute_until(body, kind, bytes)
-  for _ = 1, MOST do
+  local start = clock()
+  repeat
     local result = body()
     if comm:counters(kind).bytes_received >= bytes then return result end
-  end
-  error(("%s: %d of %d bytes after %d computations"):format(kind, comm:counters(kind).bytes_received, bytes,
-    MOST))
+  until clock() > start + MOST
+  error(("%s: %d of %d bytes after %d s"):format(kind, comm:counters(kind).bytes_received, bytes, MOST))
 end
 
 local function same_bits(got, want)
