@@ -4,7 +4,7 @@ local C = require "mosaic.ffi"
 local clock = require "mosaic.clock"
 
 local comm = mosaic.comm.world()
-local MOST = 60 -- seconds of computations; without polling the message would not come after any number of them
+local MOST = 60 -- seconds; without polling the message would not come after any number of computations
 
 --- Computes until this `kind` of operation has received so many bytes; the last result.
 local function compute_until(body, kind, bytes)
