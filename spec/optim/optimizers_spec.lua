@@ -221,6 +221,9 @@ describe("an optimizer", function()
         local one = mosaic.ones { 1 }
         adam_state:load_state_dict { steps = one, lr = one, ["mean.1"] = mosaic.zeros { 3 } }
       end)
+    fails("load_state_dict: mean.1 must be a tensor, got 3", function()
+      adam_state:load_state_dict { steps = mosaic.ones { 1 }, lr = mosaic.ones { 1 }, ["mean.1"] = 3 }
+    end)
     local free = optim.ScheduleFreeAdamW { params = { p, mosaic.zeros { 1, requires_grad = true } } }
     local missing = "load_state_dict: not the state of a ScheduleFreeAdamW of 2 parameters: %s is missing"
     local state, sgd = free:state_dict(), optim.SGD { params = { p }, lr = 3 }
@@ -291,6 +294,10 @@ describe("optim.schedules", function()
     local rate = schedules.step { lr = 1, every = 3, factor = 0.5 }
     close({ rate(0), rate(2), rate(3), rate(8) }, { 1, 1, 0.5, 0.25 })
     fails("cosine: option 'steps' (integer) is missing", function() schedules.cosine { lr = 1 } end)
+    fails("linear: option 'final' must be of type number, got \"a\"",
+      function() schedules.linear { lr = 1, steps = 2, final = "a" } end)
+    fails("step: option 'factor' must be of type number, got \"a\"",
+      function() schedules.step { lr = 1, every = 2, factor = "a" } end)
     fails("linear: unknown option 'warmup', did you mean 'warm_up'?",
       function() schedules.linear { lr = 1, steps = 2, warmup = 3 } end)
   end)

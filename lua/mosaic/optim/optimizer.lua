@@ -7,6 +7,7 @@ local autograd = require "mosaic.autograd"
 local check = require "mosaic.check"
 local class = require "mosaic.class"
 local create = require "mosaic.tensor.create"
+local operand = require "mosaic.tensor.operand"
 local scope = require "mosaic.tensor.scope"
 local Tensor = require "mosaic.tensor"
 
@@ -117,6 +118,7 @@ function Optimizer:load_state_dict(state)
   end
   local own = {}
   for name, t in pairs(state) do
+    operand("load_state_dict", tostring(name), t)
     if name ~= "steps" and name ~= "lr" then
       check_slot(self, name, t)
       local p = self.params[tonumber(name:match "%d+$")]

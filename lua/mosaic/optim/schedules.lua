@@ -35,7 +35,8 @@ end
 --- From lr in a straight line to `final` (default 0) at step `steps`.
 function schedules.linear(options)
   options_of("linear", options, { "steps", "final" })
-  local steps, final = check.option("linear", options, "steps", "integer"), options.final or 0
+  local steps = check.option("linear", options, "steps", "integer")
+  local final = check.option("linear", options, "final", "number", 0)
   return warmed(options, function(step, warm_up)
     return options.lr + (final - options.lr) * progress(step, steps, warm_up)
   end)
@@ -44,7 +45,8 @@ end
 --- From lr along half a cosine to `final` (default 0) at step `steps`.
 function schedules.cosine(options)
   options_of("cosine", options, { "steps", "final" })
-  local steps, final = check.option("cosine", options, "steps", "integer"), options.final or 0
+  local steps = check.option("cosine", options, "steps", "integer")
+  local final = check.option("cosine", options, "final", "number", 0)
   return warmed(options, function(step, warm_up)
     local wave = (1 + math.cos(math.pi * progress(step, steps, warm_up))) / 2
     return final + (options.lr - final) * wave
@@ -55,8 +57,9 @@ end
 function schedules.step(options)
   options_of("step", options, { "every", "factor" })
   local every = check.integer("step", "every", options.every, 1)
+  local factor = check.option("step", options, "factor", "number", 0.1)
   return warmed(options, function(step)
-    return options.lr * (options.factor or 0.1) ^ math.floor(step / every)
+    return options.lr * factor ^ math.floor(step / every)
   end)
 end
 
