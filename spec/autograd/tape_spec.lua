@@ -107,6 +107,15 @@ describe("the tape", function()
     fails("backward: sum was already walked back", function() (y * 1):backward() end)
   end)
 
+  it("keeps no values of what is summed or averaged", function()
+    local x = leaf { 1, 2, 3, 4 }
+    local y = x * 2
+    local z = y:mean() + y:sum()
+    y:detach():fill_(0)
+    z:backward()
+    assert.same({ 2.5, 2.5, 2.5, 2.5 }, x.grad:tolist())
+  end)
+
   it("refuses what would give wrong gradients", function()
     local x = leaf { 1, 2 }
     local y = x * 2

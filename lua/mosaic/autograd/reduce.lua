@@ -41,8 +41,10 @@ end
 
 return {
   sum = { function(g, n) return keep_axes(g, n):expand(input.shape(n, 1)) end },
-  mean = { save = { 1 }, function(g, n)
-    return (keep_axes(g, n) / n[1]:reduced_count(n[2])):expand(input.shape(n, 1))
+  mean = { function(g, n)
+    local whole, count = input.shape(n, 1), 1
+    for _, size in ipairs(whole) do count = count * size end
+    return (keep_axes(g, n) / (count / g:numel())):expand(whole)
   end },
   prod = { save = { 1 }, product_gradient },
   amax = { save = { 1, "out" }, extreme_gradient },
