@@ -65,7 +65,7 @@ describe("attention on axes that are long enough for matrix tiles", function()
   end)
 
   it("gives the value of the only key that a query sees, and a probability of 1, to the bit", function()
-    for _, dtype in ipairs { "f32", "bf16" } do
+    for _, dtype in ipairs { "f32", "bf16", "f16" } do
       local q, k, v = operands({ 1, 1, 1, 150, 150, 64 }, dtype, 30)
       local dout = values(q.shape, 7, "f32")
       local found = support.run(q, k, v, { mask = { window = { 0, 0 } } }, dout)

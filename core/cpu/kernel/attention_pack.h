@@ -7,14 +7,31 @@
 
 enum { BUFFER = 256 }; /* floats of one row: a head, or the keys of a block */
 
+/* buffer <- at least VEC_LANES halves in a row; the last ones may be widened twice. (One by one f16
+ * made a call of 1024 queries and keys take 1.4 to 3.9 times as long, bf16 1.00 to 1.03.) */
+VEC_INLINE void widen_row(float *buffer, const uint16_t *from, int64_t count, bool bf16)
+{
+    const int64_t last = count - VEC_LANES;
+    for (int64_t c = 0; c < last; c += VEC_LANES)
+        vec_write(buffer + c, vec_widen(from + c, bf16), VEC_LANES);
+    vec_write(buffer + last, vec_widen(from + last, bf16), VEC_LANES);
+}
+
 /* buffer <- `count` elements from `at` on, which are not simply floats in a row. */
 __attribute__((noinline, unused)) static const float *
 convert_floats(const mosaic_rows *m, int64_t at, int64_t count, float *buffer)
 {
-    if (m->dtype == MOSAIC_DTYPE_F32) {
+    const bool bf16 = m->dtype == MOSAIC_DTYPE_BF16, half = bf16 || m->dtype == MOSAIC_DTYPE_F16;
+    if (half && m->column == 1 && count >= VEC_LANES) {
+        const uint16_t *from = (const uint16_t *)(const void *)m->data + at;
+        if (bf16)
+            widen_row(buffer, from, count, true);
+        else
+            widen_row(buffer, from, count, false);
+    } else if (m->dtype == MOSAIC_DTYPE_F32) {
         const float *from = (const float *)(const void *)m->data + at;
         for (int64_t c = 0; c < count; c++) buffer[c] = from[c * m->column];
-    } else if (m->dtype == MOSAIC_DTYPE_BF16) {
+    } else if (bf16) {
         const uint16_t *from = (const uint16_t *)(const void *)m->data + at;
         for (int64_t c = 0; c < count; c++) buffer[c] = mosaic_bf16_to_f32(from[c * m->column]);
     } else {
