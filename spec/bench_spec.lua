@@ -52,6 +52,17 @@ describe("make bench", function()
     assert.equal("own other own other own other", table.concat(turns, " "))
   end)
 
+  it("has as many turns that do not count as a row asks for", function()
+    local turns = 0
+    local row = rows_of(function()
+      bench.compare {
+        name = "x", rounds = 2, warm_up = 3, body = function() turns = turns + 1 end,
+        rivals = { { name = "other", peer = { time = function() return turns > 3 and 1 or 100 end } } },
+      }
+    end)[1]
+    assert.same({ 5, 1 }, { turns, row.peer_value })
+  end)
+
   it("measures the rows that are asked for only", function()
     bench.part = "d = 64"
     local rows = rows_of(function()

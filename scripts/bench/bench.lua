@@ -87,12 +87,13 @@ local function contestants(case)
 end
 
 --- Times our body and all rivals in turns; adds a row of medians. The ratio is to the fastest rival.
--- case: name, variant, body, work (default 1), unit (of UNITS, default "s"), rounds, wall = true (time that
--- passes, for more than one thread), note, rivals = { { name, body } or { peer, case }, work }, ... }.
+-- case: name, variant, body, work (default 1), unit (of UNITS, default "s"), rounds, warm_up (rounds before
+-- them that do not count: 1), wall = true (time that passes, for more than one thread), note, rivals = {
+-- { name, body } or { peer, case }, work }, ... }.
 function bench.compare(case)
   if not bench.selected(case) then return end
   local list, unit = contestants(case), case.unit or "s"
-  for round = 0, bench.rounds(case.rounds) do
+  for round = 1 - (bench.brief and 1 or case.warm_up or 1), bench.rounds(case.rounds) do
     for _, who in ipairs(list) do
       local seconds = turn(who, case.wall) / (who.work or case.work or 1)
       who.seconds = who.seconds or {}

@@ -49,7 +49,8 @@ static void NAME(forward)(const mosaic_normalize_forward *c, int64_t rows, REAL 
     }
 }
 
-/* sum = x + y, and forward of it. */
+/* sum = x + y, and forward of it. (Streaming stores of the sum, which only backward reads again,
+ * gain 0.4 ms of a training step of 110 here and lose 0.1 there.) */
 static void NAME(add_forward)(const mosaic_normalize_forward *c, int64_t rows, REAL *const *to,
                               const int64_t *to_step, const REAL *const *from,
                               const int64_t *from_step)

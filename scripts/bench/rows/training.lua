@@ -2,6 +2,9 @@
 local bench = require "bench"
 local mosaic = require "mosaic"
 
+--- Steps that do not count, of thousands: in the first ten LuaJIT's compiler takes 5 ms of each.
+local WARM_UP = 15
+
 local function step(place, tables, threads)
   local Trainer = require "nanotabpfn.trainer"
   local trainer = Trainer { model = require "nanotabpfn.model" {}, tables = tables, rows = 150, features = 5 }
@@ -11,6 +14,7 @@ local function step(place, tables, threads)
     name = "nanoTabPFN training step" .. (threads > 1 and (" on %d threads"):format(threads) or ""),
     variant = "tables = " .. tables, wall = threads > 1,
     body = function() trainer:step(batch) end, rounds = tables > 8 and 5 or nil,
+    warm_up = WARM_UP,
     rivals = { { peer = place.torch, case = ("train %d 150 5 75 %d"):format(tables, threads) } },
   }
   mosaic.set_threads(1)
