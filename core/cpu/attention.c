@@ -12,12 +12,12 @@
 
 #include "../parallel.h"
 #include "../pause.h"
+#include "attention_small.h"
+#include "attention_threads.h"
 #include "cpu.h"
 #include "kernels.h"
 
 /* ---- work ----------------------------------------------------------------------------------- */
-
-enum { SMALL_WORK = 1 << 20 }; /* multiplications that a thread is worth waking for */
 
 typedef struct {
     const mosaic_attention_call *call;
@@ -29,36 +29,11 @@ typedef struct {
     int64_t keys, key_chunks;      /* backward: of a chunk; chunks of a unit */
     int64_t taken, *passed;        /* chunks; (units, chunks): mosaic_attention_part */
     int64_t outer[3], shared[3];   /* (b0, b1, kv_heads): spread over threads; done in turn */
-    int64_t scratch;               /* bytes that a thread needs */
     mosaic_attention_survey survey;
     mosaic_attention_reaches *reaches; /* (units), or NULL */
-    bool failed;                       /* to allocate them */
-    mosaic_attention_work work;
+    mosaic_attention_threads threads;
     mosaic_attention_fault fault;
 } job;
-
-static mosaic_attention_work done[MOSAIC_MEMORY_ACCOUNTS][2]; /* forward, backward */
-
-static void add_work(mosaic_attention_work *to, const mosaic_attention_work *work)
-{
-    __atomic_fetch_add(&to->visible, work->visible, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&to->computed, work->computed, __ATOMIC_RELAXED);
-}
-
-mosaic_status mosaic_cpu_attention_work(const mosaic_device *self, mosaic_attention_work *work,
-                                        int account)
-{
-    (void)self;
-    for (int i = 0; i < 2; i++) add_work(&work[i], &done[account][i]);
-    return MOSAIC_OK;
-}
-
-mosaic_status mosaic_cpu_attention_work_reset(const mosaic_device *self, int account)
-{
-    (void)self;
-    done[account][0] = done[account][1] = (mosaic_attention_work){0};
-    return MOSAIC_OK;
-}
 
 static mosaic_attention_unit unit_of(const job *j, int64_t index)
 {
@@ -139,34 +114,15 @@ static mosaic_status close_job(job *j)
                    "%lld, %lld, %lld, %lld",
                    fault->entry, (long long)fault->at[0], (long long)fault->at[1],
                    (long long)fault->at[2], (long long)fault->at[3]);
-    if (!j->failed) {
-        add_work(&done[j->call->account][j->call->dout.storage != NULL], &j->work);
-        return MOSAIC_OK;
-    }
-    return mosaic_fail(MOSAIC_ENOMEM, "attention: no memory for %lld bytes of working space",
-                       (long long)j->scratch);
+    return mosaic_attention_done(&j->threads, j->call);
 }
-
-static void *take_scratch(job *j)
-{
-    void *scratch = mosaic_cpu_allocate(&mosaic_cpu_device, j->scratch);
-    if (!scratch) __atomic_store_n(&j->failed, true, __ATOMIC_RELAXED);
-    return scratch;
-}
-
-static void give_scratch(const job *j, void *scratch)
-{
-    if (scratch) mosaic_cpu_release(&mosaic_cpu_device, scratch, j->scratch);
-}
-
-/* What a thread has done. */
-static void count_work(job *j, const mosaic_attention_work *work) { add_work(&j->work, work); }
 
 /* Spreads `count` pieces over threads, several at a time where they are small. */
 static void spread(job *j, int64_t count, void (*body)(void *context, int64_t from, int64_t to))
 {
     int64_t work = mosaic_tensor_numel(&j->call->q) * j->call->k.size[3] / count;
-    mosaic_parallel(count, work < SMALL_WORK ? SMALL_WORK / (work + 1) : 1, body, j);
+    mosaic_parallel(count, work < MOSAIC_ATTENTION_WORK ? MOSAIC_ATTENTION_WORK / (work + 1) : 1,
+                    body, j);
 }
 
 static void survey_units(void *context, int64_t from, int64_t to)
@@ -179,7 +135,7 @@ static void survey_units(void *context, int64_t from, int64_t to)
 }
 
 /* Units of several parts are looked at once, not by each of these. Measured, N = 4096, d = 24 to
- * 128: in bf16 forward takes 7-12 % less time, backward 4-8 %, in f32 0-6 % and 0-3 %. Where there
+ * 128: in bf16 forward takes 4-5 % less time, backward 3-8 %, in f32 up to 5 %. Where there
  * is no memory for it, parts look for themselves. */
 static void look_at_units(job *j, mosaic_attention_survey survey, int64_t parts)
 {
@@ -198,78 +154,30 @@ static int64_t end_of(int64_t from, int64_t length, int64_t limit)
     return from + length < limit ? from + length : limit;
 }
 
-/* ---- short axes ----------------------------------------------------------------------------- */
-
-/* Up to so many pairs of a query row and a key the kernels for short axes are faster, measured for
- * head sizes 8 to 128 on every ISA; with few query rows, whatever the keys: tiles have lanes for
- * more. */
-enum { SMALL_PAIRS = 640, FEW_ROWS = 8, FEW_ROWS_KEYS = 128 };
-
-/* Is this many problems over a short axis, which the kernels for those can take? */
-static bool is_small(const mosaic_attention_call *c)
-{
-    const mosaic_attention_options *o = &c->options;
-    const int64_t *q = c->q.size, *k = c->k.size, rows = q[2] / k[2] * q[3];
-    bool few = rows <= FEW_ROWS ? k[3] <= FEW_ROWS_KEYS : rows * k[3] <= SMALL_PAIRS;
-    return c->q.dtype != MOSAIC_DTYPE_F64 && few && k[3] > 0 &&
-           k[0] * k[1] * k[2] >= mosaic_cpu()->attention_small->lanes &&
-           !mosaic_attention_has_limits(o) && !o->alibi && !mosaic_attention_has_programs(o) &&
-           !o->q_documents && !o->keep && !o->bias;
-}
-
-static void small_forward(void *context, int64_t from, int64_t to)
-{
-    job *j = context;
-    void *scratch = take_scratch(j);
-    if (scratch) mosaic_cpu()->attention_small->forward(j->call, from, to, scratch);
-    give_scratch(j, scratch);
-}
-
-static void small_backward(void *context, int64_t from, int64_t to)
-{
-    job *j = context;
-    void *scratch = take_scratch(j);
-    if (scratch) mosaic_cpu()->attention_small->backward(j->call, from, to, scratch);
-    give_scratch(j, scratch);
-}
-
-static mosaic_status run_small(const mosaic_attention_call *call,
-                               void (*body)(void *context, int64_t from, int64_t to))
-{
-    const mosaic_attention_small_kernels *small = mosaic_cpu()->attention_small;
-    const int64_t *q = call->q.size, *k = call->k.size, problems = k[0] * k[1] * k[2];
-    job j = {.call = call, .scratch = small->scratch(call)};
-    j.work.visible = j.work.computed = q[0] * q[1] * q[2] * q[3] * k[3];
-    int64_t rows = q[2] / k[2] * q[3], moved = 16 * (rows + k[3]); /* about, beside the products */
-    int64_t work = (rows * k[3] + moved) * q[4];
-    mosaic_parallel(problems, (SMALL_WORK / work / small->lanes + 1) * small->lanes, body, &j);
-    return close_job(&j);
-}
-
 /* ---- forward -------------------------------------------------------------------------------- */
 
 static void forward_chunks(void *context, int64_t from, int64_t to)
 {
     job *j = context;
     mosaic_attention_work work = {0};
-    void *scratch = take_scratch(j);
+    void *scratch = mosaic_attention_take(&j->threads);
     for (int64_t i = from; scratch && i < to; i++) {
         mosaic_attention_unit u = unit_of(j, i / j->row_chunks), next;
         if (j->row_chunks == 1) u.next = unit_after(j, i, to, &next);
         int64_t task = folded(i % j->row_chunks, j->row_chunks);
         j->forward->run(&u, row_of(j, task), row_of(j, task + 1), scratch, &work);
     }
-    count_work(j, &work);
-    give_scratch(j, scratch);
+    mosaic_attention_count(&j->threads, &work);
+    mosaic_attention_give(&j->threads, scratch);
 }
 
 mosaic_status mosaic_cpu_attention(const mosaic_attention_call *call)
 {
-    if (is_small(call)) return run_small(call, small_forward);
+    if (mosaic_attention_is_small(call)) return mosaic_attention_small(call);
     job j;
     MOSAIC_TRY(open_job(&j, call));
     mosaic_attention_unit u = unit_of(&j, 0);
-    j.scratch = j.forward->scratch(&u, j.row_chunk);
+    j.threads.scratch = j.forward->scratch(&u, j.row_chunk);
     look_at_units(&j, j.forward->survey, j.row_chunks);
     spread(&j, j.units * j.row_chunks, forward_chunks);
     return close_job(&j);
@@ -311,15 +219,15 @@ static void backward_units(void *context, int64_t from, int64_t to)
 {
     job *j = context;
     mosaic_attention_work work = {0};
-    void *scratch = take_scratch(j);
+    void *scratch = mosaic_attention_take(&j->threads);
     bool alone = j->shared[0] * j->shared[1] * j->shared[2] == 1;
     for (int64_t i = from; scratch && i < to; i++) {
         mosaic_attention_unit next;
         backward_chunks(j, i, 0, j->key_chunks, alone ? unit_after(j, i, to, &next) : NULL, scratch,
                         &work);
     }
-    count_work(j, &work);
-    give_scratch(j, scratch);
+    mosaic_attention_count(&j->threads, &work);
+    mosaic_attention_give(&j->threads, scratch);
 }
 
 /* Chunk by chunk, the next one for whoever is free: who waits does so for chunks that others have
@@ -329,15 +237,15 @@ static void backward_shared(void *context, int64_t from, int64_t to)
     job *j = context;
     const int64_t count = j->outer[0] * j->outer[1] * j->outer[2] * j->key_chunks;
     mosaic_attention_work work = {0};
-    void *scratch = take_scratch(j);
+    void *scratch = mosaic_attention_take(&j->threads);
     (void)from, (void)to;
     while (scratch) {
         int64_t i = __atomic_fetch_add(&j->taken, 1, __ATOMIC_RELAXED), c = i % j->key_chunks;
         if (i >= count) break;
         backward_chunks(j, i / j->key_chunks, c, c + 1, NULL, scratch, &work);
     }
-    count_work(j, &work);
-    give_scratch(j, scratch);
+    mosaic_attention_count(&j->threads, &work);
+    mosaic_attention_give(&j->threads, scratch);
 }
 
 /* Do several threads share the chunks of a unit? A dbias that was broadcast along keys is the same
@@ -347,16 +255,16 @@ static bool shares_units(const job *j)
     int64_t threads = mosaic_threads(), units = j->outer[0] * j->outer[1] * j->outer[2];
     return threads > 1 && units < SHARED_BELOW * threads && j->key_chunks > 1 &&
            !(j->call->dbias.storage && j->call->dbias.stride[4] == 0) &&
-           mosaic_tensor_numel(&j->call->q) * j->call->k.size[3] >= 2 * SMALL_WORK;
+           mosaic_tensor_numel(&j->call->q) * j->call->k.size[3] >= 2 * MOSAIC_ATTENTION_WORK;
 }
 
 mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call)
 {
-    if (is_small(call)) return run_small(call, small_backward);
+    if (mosaic_attention_is_small(call)) return mosaic_attention_small(call);
     job j;
     MOSAIC_TRY(open_job(&j, call));
     mosaic_attention_unit u = unit_of(&j, 0);
-    j.scratch = j.backward->scratch(&u);
+    j.threads.scratch = j.backward->scratch(&u);
     j.keys = j.backward->keys(&u);
     j.key_chunks = (u.nk + j.keys - 1) / j.keys;
     look_at_units(&j, j.backward->survey, j.key_chunks);
@@ -365,7 +273,7 @@ mosaic_status mosaic_cpu_attention_backward(const mosaic_attention_call *call)
         return close_job(&j);
     }
     j.passed = calloc((size_t)(j.units * j.key_chunks), 8);
-    j.failed = !j.passed;
+    j.threads.failed = !j.passed;
     if (j.passed) mosaic_parallel(mosaic_threads(), 1, backward_shared, &j);
     free(j.passed);
     return close_job(&j);
